@@ -1,0 +1,81 @@
+//! What is counted per source and class, and about the guard itself.
+
+/// Counters of one source in one class. Cumulative, never reset: readers subtract.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ClassCounters {
+    /// Connections tried, each once: retransmitted SYNs are not new attempts.
+    pub attempts: u64,
+    /// Attempts refused by a verdict or a ceiling.
+    pub denied: u64,
+    /// Attempts that would have been refused in enforce mode.
+    pub would_deny: u64,
+    /// First contacts with a destination within its epoch (see [`crate::fanout`]).
+    pub destinations: u64,
+    /// SYNs seen again, at hooks that see packets.
+    pub retransmits: u64,
+    /// `CLOCK_BOOTTIME` of the last attempt, in nanoseconds.
+    pub last_seen_ns: u64,
+    /// Room for the counters of hooks to come; zero.
+    pub reserved: [u64; 10],
+}
+
+const _: () = assert!(size_of::<ClassCounters>() == 128);
+
+/// What the guard counts about itself, as indices of the `STATS` map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stat {
+    /// Events the ring buffer had no room for.
+    RingFull = 0,
+    /// Events beyond a source's event rate.
+    RateLimited = 1,
+    /// Events delivered to the ring buffer.
+    Delivered = 2,
+    /// Attempts of unregistered sources that found the fallback table full: passed, uncounted
+    /// elsewhere.
+    FallbackFull = 3,
+    /// Attempts counted under the fallback because their source was not registered yet.
+    Unregistered = 4,
+    /// Sockets that could not be stamped: the edge may not recognise them.
+    StampFailed = 5,
+    /// Packets at an edge device that is not registered: passed, uncounted.
+    UnknownEdge = 6,
+    /// IP packets at an edge whose headers could not be followed to the end: passed.
+    Unparsed = 7,
+    /// Limit decisions given up under contention: passed.
+    Contended = 8,
+}
+
+/// How many [`Stat`]s there are.
+pub const STATS: u32 = 9;
+
+impl Stat {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; STATS as usize] = [
+        Self::RingFull,
+        Self::RateLimited,
+        Self::Delivered,
+        Self::FallbackFull,
+        Self::Unregistered,
+        Self::StampFailed,
+        Self::UnknownEdge,
+        Self::Unparsed,
+        Self::Contended,
+    ];
+
+    /// The name used in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RingFull => "events_dropped_ring_full",
+            Self::RateLimited => "events_dropped_rate_limited",
+            Self::Delivered => "events_delivered",
+            Self::FallbackFull => "attempts_without_source",
+            Self::Unregistered => "attempts_before_registration",
+            Self::StampFailed => "sockets_not_stamped",
+            Self::UnknownEdge => "packets_at_unknown_edge",
+            Self::Unparsed => "packets_unparsed",
+            Self::Contended => "limits_given_up",
+        }
+    }
+}

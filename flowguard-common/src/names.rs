@@ -1,0 +1,62 @@
+//! Names and capacities of the programs and maps. Map names have at most 15 characters, which is
+//! what the kernel keeps (`BPF_OBJ_NAME_LEN`, include/uapi/linux/bpf.h).
+
+/// `cgroup/connect4` program.
+pub const PROG_CONNECT4: &str = "connect4";
+/// `cgroup/connect6` program.
+pub const PROG_CONNECT6: &str = "connect6";
+/// TC ingress program for the host side of a container's veth or a VM's tap.
+pub const PROG_EDGE: &str = "edge";
+
+/// One `u32`: [`crate::CONTRACT`].
+pub const MAP_CONTRACT: &str = "CONTRACT";
+/// Two banks of [`crate::settings::Settings`].
+pub const MAP_SETTINGS: &str = "SETTINGS";
+/// One `u32`: which bank is in force.
+pub const MAP_BANK: &str = "BANK";
+/// Trusted destinations, by bank.
+pub const MAP_TRUSTED: &str = "TRUSTED";
+/// uid ranges to sources.
+pub const MAP_UIDS: &str = "UIDS";
+/// cgroup ids to sources.
+pub const MAP_CGROUPS: &str = "CGROUPS";
+/// Network namespace cookies to sources.
+pub const MAP_NETNS: &str = "NETNS";
+/// Edge devices to sources.
+pub const MAP_EDGES: &str = "EDGES";
+/// Names and flags of sources.
+pub const MAP_SOURCES: &str = "SOURCES";
+/// [`crate::counters::ClassCounters`] by source and class.
+pub const MAP_COUNTERS: &str = "COUNTERS";
+/// [`crate::fanout::Fanout`] by source and class.
+pub const MAP_FANOUT: &str = "FANOUT";
+/// Counters of what is not registered yet.
+pub const MAP_FALLBACK: &str = "FALLBACK";
+/// [`crate::verdict::Verdict`] by source and class.
+pub const MAP_VERDICTS: &str = "VERDICTS";
+/// [`crate::verdict::Buckets`] by source and class.
+pub const MAP_BUCKETS: &str = "BUCKETS";
+/// Event rate bucket by source.
+pub const MAP_EVENT_RATE: &str = "EVENT_RATE";
+/// Ring buffer of [`crate::event::Event`]s.
+pub const MAP_EVENTS: &str = "EVENTS";
+/// Recently seen SYNs by edge.
+pub const MAP_SYNS: &str = "SYNS";
+/// Stamps on sockets.
+pub const MAP_STAMPS: &str = "STAMPS";
+/// [`crate::counters::Stat`]s.
+pub const MAP_STATS: &str = "STATS";
+
+/// Sources the registry holds unless configured otherwise. 16,384 cost about 25 MiB of kernel
+/// memory (counters, bitmaps, names).
+pub const DEFAULT_SOURCES: u32 = 16_384;
+/// Keys that lead to a source (uid prefixes, cgroups, namespaces), per kind of key.
+pub const MAX_KEYS: u32 = 65_536;
+/// Edge devices.
+pub const MAX_EDGES: u32 = 4_096;
+/// Trusted prefixes, over both banks.
+pub const MAX_TRUSTED: u32 = 8_192;
+/// Unregistered identities counted one by one.
+pub const MAX_FALLBACK: u32 = 8_192;
+/// Bytes of the event ring; a power of two and a multiple of the page size.
+pub const RING_BYTES: u32 = 1 << 20;

@@ -1,0 +1,228 @@
+//! What goes over the control socket, and what `--json` prints: the same types, so that the names
+//! are stable and documented in one place.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ClassName, Mode, Totals};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// Since when this daemon runs.
+    pub started: Timestamp,
+    /// The mode in force.
+    pub mode: Mode,
+    /// File the configuration came from; none: the embedded default.
+    pub config: Option<String>,
+    /// When the configuration in force was loaded.
+    pub config_loaded: Timestamp,
+    /// Where programs, links and maps are pinned.
+    pub pins: String,
+    /// Hooks that are attached: `connect4`, `connect6`, and `edge NAME` for each edge device.
+    pub hooks: Vec<String>,
+    /// Whether this daemon found a running guard and took it over.
+    pub adopted: bool,
+    /// Registered sources.
+    pub sources: u64,
+    /// Sources there is room for.
+    pub source_capacity: u64,
+    /// Verdicts in force.
+    pub verdicts: u64,
+    /// Attempts of all sources, by class.
+    pub totals: BTreeMap<ClassName, Totals>,
+    /// What the kernel programs count about themselves.
+    pub kernel: BTreeMap<String, u64>,
+    /// What is wrong, in plain words; empty is well.
+    pub warnings: Vec<String>,
+}
+
+/// An element of `GET /v1/sources`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// `kind:name`, unescaped.
+    pub source: String,
+    /// `user`, `container`, `iface`, `addr`.
+    pub kind: String,
+    /// The name alone, unescaped.
+    pub name: String,
+    /// Source id in the kernel; none: not registered yet.
+    pub id: Option<u32>,
+    /// Exempt by a rule of the configuration; the rule's name.
+    pub exempt: Option<String>,
+    /// Counters by class.
+    pub classes: BTreeMap<ClassName, Totals>,
+    /// Time of the last attempt.
+    pub last_seen: Option<Timestamp>,
+    /// The gravest verdict in force: `block`, `limit`, `allow`.
+    pub verdict: Option<String>,
+}
+
+/// What a verdict does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActionName {
+    /// Everything passes.
+    Allow,
+    /// What exceeds a rate is refused.
+    Limit,
+    /// New connections are refused.
+    Block,
+}
+
+/// One observation a verdict rests on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// What was measured: `attempts`, `destinations`, …
+    pub what: String,
+    /// Its value within the window.
+    pub value: u64,
+    /// The rule's limit that it reached.
+    pub limit: u64,
+    /// The window, seconds.
+    pub window_seconds: u64,
+}
+
+/// One attempt as evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub time: Timestamp,
+    /// Whose, `kind:name`, unescaped.
+    pub source: String,
+    /// Which class.
+    pub class: ClassName,
+    /// `pass`, `deny` or `would-deny`.
+    pub decision: String,
+    /// `connect4`, `connect6` or `edge`.
+    pub hook: String,
+    /// Destination address.
+    pub dst: std::net::IpAddr,
+    /// Destination port.
+    pub dport: u16,
+    /// Process, where a hook could know it.
+    pub process: Option<Process>,
+}
+
+/// The process behind an attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// User id in the initial user namespace.
+    pub uid: u32,
+    /// Name of the thread, unescaped.
+    pub comm: String,
+}
+
+/// A verdict with its explanation: an element of `GET /v1/verdicts`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerdictRecord {
+    /// Number of the record.
+    pub record: u64,
+    /// Against whom, `kind:name`, unescaped.
+    pub source: String,
+    /// In which class.
+    pub class: ClassName,
+    /// What is done.
+    pub action: ActionName,
+    /// The rule that asked for it, or none when an operator did.
+    pub rule: Option<String>,
+    /// Who ordered it: `policy`, `uid:0`.
+    pub by: String,
+    /// An operator's reason.
+    pub reason: Option<String>,
+    /// The mode in which it was made.
+    pub mode: Mode,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; none: until somebody lifts it.
+    pub until: Option<Timestamp>,
+    /// When it was lifted or replaced before its time, and by whom.
+    pub ended: Option<Ended>,
+    /// What it rests on.
+    pub observations: Vec<Observation>,
+    /// Attempts from around that time.
+    pub events: Vec<Event>,
+}
+
+/// How a verdict ended before its time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// By whom or what.
+    pub by: String,
+}
+
+/// `GET /v1/sources/{source}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceDetail {
+    /// As in the list.
+    #[serde(flatten)]
+    pub summary: Source,
+    /// Kernel identities that lead to the source: `uid 1001`, `cgroup 4711 /docker/…`,
+    /// `netns 17`, `edge veth0`.
+    pub identities: Vec<String>,
+    /// Its verdicts, newest first, past ones included.
+    pub verdicts: Vec<VerdictRecord>,
+    /// Its last attempts, newest first.
+    pub events: Vec<Event>,
+}
+
+/// `POST /v1/block`, `POST /v1/allow`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderRequest {
+    /// Whom, as the operator typed it.
+    pub source: String,
+    /// Which classes; empty: direct and submission.
+    #[serde(default)]
+    pub classes: Vec<ClassName>,
+    /// For how long, seconds; none: until lifted.
+    #[serde(default)]
+    pub seconds: Option<u64>,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/unblock`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnblockRequest {
+    /// Whom; none: everybody.
+    #[serde(default)]
+    pub source: Option<String>,
+}
+
+/// Answer to `POST /v1/unblock`: the verdicts that were lifted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unblocked {
+    /// The lifted verdicts.
+    pub lifted: Vec<VerdictRecord>,
+}
+
+/// Answer to `POST /v1/reload`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// File the configuration came from; none: the embedded default.
+    pub config: Option<String>,
+    /// What changed that takes effect only after a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// Every answer with a status other than 2xx.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Machine-readable: `bad-request`, `no-such-source`, `forbidden`, `bad-config`, `internal`.
+    pub code: String,
+    /// For people: what happened and what to do.
+    pub message: String,
+}

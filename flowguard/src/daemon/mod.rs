@@ -1,0 +1,3 @@
+//! Ties kernel, identity, policy and store together.
+
+pub mod handle;

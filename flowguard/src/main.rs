@@ -1,0 +1,3 @@
+//! The `flowguard` command.
+
+fn main() {}

@@ -1,0 +1,231 @@
+//! The words everything above the kernel speaks in: sources, what an operator calls them, and
+//! what was counted about them.
+
+use std::{fmt, str::FromStr};
+
+use flowguard_common::{class::Class, source::Kind};
+use serde::{Deserialize, Serialize};
+
+/// A tenant's stable name: outlives container restarts, cgroup ids and interface indices.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceName {
+    /// What sort of tenant it is.
+    pub kind: Kind,
+    /// The name its owner gave it, unescaped; `#UID` for a user without a name.
+    pub name: String,
+}
+
+impl SourceName {
+    /// A host user.
+    pub fn user(name: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::User,
+            name: name.into(),
+        }
+    }
+
+    /// A container.
+    pub fn container(name: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Container,
+            name: name.into(),
+        }
+    }
+
+    /// An interface nobody else claims.
+    pub fn iface(name: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Iface,
+            name: name.into(),
+        }
+    }
+}
+
+/// `user:alice`. Control characters are escaped, so the result is safe to print.
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind.name(), escape(&self.name))
+    }
+}
+
+/// What an operator types for a source: `user:NAME|UID`, `container:NAME|ID`, `cgroup:PATH`,
+/// `iface:NAME`, `addr:IP[/N]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceRef {
+    /// `user:alice`, `user:1001`.
+    User(String),
+    /// `container:web`, `container:0123abcd`.
+    Container(String),
+    /// `cgroup:/system.slice/web.service`.
+    Cgroup(String),
+    /// `iface:tap0`.
+    Iface(String),
+    /// `addr:192.0.2.1`, `addr:2001:db8::/64`.
+    Addr(ipnet::IpNet),
+}
+
+/// Why a text is no [`SourceRef`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{}` is no source: {reason}; write user:NAME, container:NAME, cgroup:PATH, iface:NAME or addr:IP[/N]",
+    escape(text)
+)]
+pub struct SourceRefError {
+    text: String,
+    reason: &'static str,
+}
+
+impl FromStr for SourceRef {
+    type Err = SourceRefError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = |reason| SourceRefError {
+            text: text.to_owned(),
+            reason,
+        };
+        let (kind, name) = text
+            .split_once(':')
+            .ok_or_else(|| error("it names no kind"))?;
+        if name.is_empty() {
+            return Err(error("the name is empty"));
+        }
+        match kind {
+            "user" => Ok(Self::User(name.to_owned())),
+            "container" => Ok(Self::Container(name.to_owned())),
+            "cgroup" => Ok(Self::Cgroup(name.to_owned())),
+            "iface" => Ok(Self::Iface(name.to_owned())),
+            "addr" => name
+                .parse()
+                .or_else(|_| name.parse().map(|addr: std::net::IpAddr| addr.into()))
+                .map(Self::Addr)
+                .map_err(|_| error("the address is not valid")),
+            _ => Err(error("the kind is unknown")),
+        }
+    }
+}
+
+impl fmt::Display for SourceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => write!(f, "user:{}", escape(name)),
+            Self::Container(name) => write!(f, "container:{}", escape(name)),
+            Self::Cgroup(path) => write!(f, "cgroup:{}", escape(path)),
+            Self::Iface(name) => write!(f, "iface:{}", escape(name)),
+            Self::Addr(net) => write!(f, "addr:{net}"),
+        }
+    }
+}
+
+/// Makes a text from outside safe to print: control characters, line breaks and the invisible
+/// or direction-changing characters that forge what a terminal shows are written as `\u{…}`.
+pub fn escape(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let deceptive = c.is_control()
+                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+            let plain = (!deceptive).then_some(c);
+            plain.into_iter().chain(deceptive.then(|| c.escape_unicode()).into_iter().flatten())
+        })
+        .collect()
+}
+
+/// A class as it is spelled in configuration and output.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassName {
+    /// Port 25 to the world.
+    Direct,
+    /// A submission port to the world.
+    Submission,
+    /// A guarded port at a trusted destination.
+    Relay,
+}
+
+impl From<ClassName> for Class {
+    fn from(class: ClassName) -> Self {
+        match class {
+            ClassName::Direct => Self::Direct,
+            ClassName::Submission => Self::Submission,
+            ClassName::Relay => Self::Relay,
+        }
+    }
+}
+
+impl From<Class> for ClassName {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Direct => Self::Direct,
+            Class::Submission => Self::Submission,
+            Class::Relay => Self::Relay,
+        }
+    }
+}
+
+/// `observe` or `enforce`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Count what would be denied; deny only what an operator blocked by hand.
+    Observe,
+    /// Carry verdicts out.
+    Enforce,
+}
+
+/// What was counted of a source in one class since the guard was first attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Connections tried.
+    pub attempts: u64,
+    /// Attempts refused.
+    pub denied: u64,
+    /// Attempts that enforce mode would have refused.
+    pub would_deny: u64,
+    /// First contacts with a destination within an hour.
+    pub destinations: u64,
+    /// SYNs seen again, where packets are seen.
+    pub retransmits: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_references_are_told_apart() {
+        assert_eq!("user:alice".parse(), Ok(SourceRef::User("alice".into())));
+        assert_eq!("cgroup:/a:b".parse(), Ok(SourceRef::Cgroup("/a:b".into())));
+        assert_eq!(
+            "addr:192.0.2.1".parse::<SourceRef>().unwrap().to_string(),
+            "addr:192.0.2.1/32"
+        );
+        assert_eq!(
+            "addr:2001:db8::/64"
+                .parse::<SourceRef>()
+                .unwrap()
+                .to_string(),
+            "addr:2001:db8::/64"
+        );
+        for bad in ["alice", "user:", "usr:alice", "addr:1.2.3", ""] {
+            assert!(bad.parse::<SourceRef>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_escaped() {
+        assert_eq!(escape("a\u{1b}[31mb"), "a\\u{1b}[31mb");
+        assert_eq!(escape("x\ny\u{202e}z"), "x\\u{a}y\\u{202e}z");
+        assert_eq!(escape("größe'\"; --"), "größe'\"; --");
+    }
+}
