@@ -124,22 +124,18 @@ fn or_unparsed(parsed: Option<Parsed>) -> Parsed {
 /// RFC 791, section 3.1.
 #[inline(always)]
 fn ipv4(frame: &impl Frame, offset: u32) -> Option<Parsed> {
-    let [version_ihl] = frame.load(offset)?;
-    if version_ihl >> 4 != 4 {
+    let header: [u8; 20] = frame.load(offset)?;
+    let bytes = u32::from(header[0] & 0x0f) * 4;
+    if header[0] >> 4 != 4 || bytes < 20 {
         return None;
     }
-    let header = u32::from(version_ihl & 0x0f) * 4;
-    if header < 20 {
-        return None;
-    }
-    let fragment = u16::from_be_bytes(frame.load(offset + 6)?);
-    let [protocol] = frame.load(offset + 9)?;
-    if protocol != TCP || fragment & IPV4_FRAGMENT_OFFSET != 0 {
+    let fragment = u16::from_be_bytes([header[6], header[7]]);
+    if header[9] != TCP || fragment & IPV4_FRAGMENT_OFFSET != 0 {
         return Some(Parsed::Other);
     }
-    let src = addr::from_v4(frame.load(offset + 12)?);
-    let dst = addr::from_v4(frame.load(offset + 16)?);
-    tcp(frame, offset + header, src, dst)
+    let src = addr::from_v4([header[12], header[13], header[14], header[15]]);
+    let dst = addr::from_v4([header[16], header[17], header[18], header[19]]);
+    tcp(frame, offset + bytes, src, dst)
 }
 
 /// RFC 8200, sections 3 and 4.
@@ -184,8 +180,7 @@ fn ipv6(frame: &impl Frame, offset: u32) -> Option<Parsed> {
 /// RFC 9293, section 3.1; the fields after the flags are not needed.
 #[inline(always)]
 fn tcp(frame: &impl Frame, offset: u32, src: Addr, dst: Addr) -> Option<Parsed> {
-    let [s0, s1, d0, d1, q0, q1, q2, q3] = frame.load(offset)?;
-    let [flags] = frame.load(offset + 13)?;
+    let [s0, s1, d0, d1, q0, q1, q2, q3, _, _, _, _, _, flags] = frame.load(offset)?;
     Some(Parsed::Tcp(Segment {
         src,
         dst,

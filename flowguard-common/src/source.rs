@@ -71,7 +71,16 @@ pub struct Edge {
     pub source: u32,
     /// Which part of the `SYNS` array is this device's; unique among live devices.
     pub slot: u32,
+    /// [`LINK_ETHERNET`] or [`LINK_IP`].
+    pub link: u32,
+    /// Zero.
+    pub pad: u32,
 }
+
+/// Frames on the device start with an Ethernet header.
+pub const LINK_ETHERNET: u32 = 0;
+/// Frames on the device start with an IP header, as on a tun.
+pub const LINK_IP: u32 = 1;
 
 /// The identity is a uid of the host.
 pub const KEY_UID: u32 = 0;

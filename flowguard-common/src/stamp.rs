@@ -24,8 +24,8 @@ pub struct Stamp {
     pub flags: u32,
     /// Initial sequence number of the attempt, once seen.
     pub seq: u32,
-    /// Zero.
-    pub pad: u32,
+    /// [`crate::class::Class`] it was judged in: a port rewritten on the way makes another.
+    pub class: u32,
 }
 
 /// What a packet hook has to do with a SYN.
@@ -48,9 +48,9 @@ pub enum Syn {
 }
 
 impl Stamp {
-    /// What a SYN with this sequence number is, seen the socket's stamp.
+    /// What a SYN with this sequence number in this class is, seen the socket's stamp.
     #[inline(always)]
-    pub fn syn(&self, seq: u32) -> Syn {
+    pub fn syn(&self, seq: u32, class: u32) -> Syn {
         if self.flags & STAMP_SENT != 0 {
             if self.seq == seq {
                 Syn::Again {
@@ -60,7 +60,7 @@ impl Stamp {
                 // The socket was not announced again: somebody else's packet on this socket.
                 Syn::New
             }
-        } else if self.flags & STAMP_JUDGED != 0 {
+        } else if self.flags & STAMP_JUDGED != 0 && self.class == class {
             Syn::Announced {
                 count: self.flags & STAMP_COUNTED == 0,
                 would_deny: self.flags & STAMP_WOULD_DENY != 0,
@@ -115,10 +115,10 @@ mod tests {
             source: 1,
             flags: STAMP_JUDGED,
             seq: 0,
-            pad: 0,
+            class: 0,
         };
         assert_eq!(
-            stamp.syn(5),
+            stamp.syn(5, 0),
             Syn::Announced {
                 count: true,
                 would_deny: false
@@ -126,14 +126,16 @@ mod tests {
         );
         stamp.flags |= STAMP_SENT;
         stamp.seq = 5;
-        assert_eq!(stamp.syn(5), Syn::Again { denied: false });
-        assert_eq!(stamp.syn(6), Syn::New);
+        assert_eq!(stamp.syn(5, 0), Syn::Again { denied: false });
+        assert_eq!(stamp.syn(6, 0), Syn::New);
+        stamp.flags = STAMP_JUDGED;
+        assert_eq!(stamp.syn(5, 1), Syn::New, "another port is another matter");
         stamp = Stamp {
             flags: STAMP_JUDGED | STAMP_COUNTED,
             ..stamp
         };
         assert_eq!(
-            stamp.syn(7),
+            stamp.syn(7, 0),
             Syn::Announced {
                 count: false,
                 would_deny: false

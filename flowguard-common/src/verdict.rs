@@ -12,6 +12,9 @@ pub const ACTION_BLOCK: u32 = 2;
 /// Ordered by an operator: carried out in observe mode as well.
 pub const VERDICT_BY_HAND: u32 = 1;
 
+/// An `allow` that a rule of the configuration gave: lasts as long as the rule.
+pub const VERDICT_EXEMPT: u32 = 2;
+
 /// Key of the `VERDICTS` map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -135,6 +138,12 @@ impl Verdict {
     #[inline(always)]
     pub const fn is_expired(&self, now_ns: u64) -> bool {
         self.expires_ns != 0 && self.expires_ns <= now_ns
+    }
+
+    /// Whether this is the `allow` of an exempt source rather than somebody's decision.
+    #[inline(always)]
+    pub const fn is_exemption(&self) -> bool {
+        self.flags & VERDICT_EXEMPT != 0
     }
 
     /// What the verdict says of an attempt at `now_ns`.

@@ -76,6 +76,16 @@ pub enum ActionName {
     Block,
 }
 
+impl std::fmt::Display for ActionName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Limit => "limit",
+            Self::Block => "block",
+        })
+    }
+}
+
 /// One observation a verdict rests on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {

@@ -1,1 +1,29 @@
-//! TODO
+//! The kernel side, seen from userspace: loads, pins, adopts, replaces and attaches the BPF
+//! programs, and offers typed handles on their maps.
+//!
+//! Everything is reached through its pin, so that the daemon, a daemon started later, and
+//! `flowguard sources --offline` see the same thing in the same way.
+
+mod attach;
+pub mod clock;
+mod counters;
+mod error;
+mod events;
+mod loader;
+pub mod offline;
+mod pins;
+pub mod probe;
+mod registry;
+mod settings;
+mod sys;
+mod verdicts;
+
+pub use attach::{Detached, EdgeMethod, Edges, detach};
+pub use counters::{Counters, Fallback};
+pub use error::KernelError;
+pub use events::{EventReader, comm};
+pub use loader::{Kernel, Loaded, Options};
+pub use pins::Pins;
+pub use registry::{Identity, Registry};
+pub use settings::{Policy, SettingsBanks};
+pub use verdicts::Verdicts;

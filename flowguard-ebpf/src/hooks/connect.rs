@@ -1,0 +1,179 @@
+//! What both connect hooks do: count host users, deny politely, stamp the socket, raise evidence.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    btf_maps::lpm_trie::Key,
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
+        bpf_get_netns_cookie, bpf_ktime_get_boot_ns, bpf_set_retval,
+    },
+    programs::SockAddrContext,
+};
+use flowguard_common::{
+    addr::{self, Addr},
+    class::Class,
+    counters::Stat,
+    event::{Event, Hook, NO_SOURCE},
+    settings::{Settings, TrustedKey},
+    source::{FallbackKey, SOURCE_AT_EDGE},
+    stamp::{STAMP_COUNTED, STAMP_JUDGED, STAMP_WOULD_DENY, Stamp},
+    verdict::Decision,
+};
+
+use crate::{
+    count, events,
+    identity::{self, Who},
+    judge,
+    maps::{SOURCES, STAMPS, TRUSTED},
+    tuning,
+};
+
+/// The attempt goes on. Also the answer to everything we do not understand.
+pub(crate) const PASS: i32 = 1;
+/// The attempt is refused.
+const DENY: i32 = 0;
+
+const SOCK_STREAM: u32 = 1;
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_MPTCP: u32 = 262;
+
+/// The destination port, if this socket will speak TCP.
+#[inline(always)]
+pub(crate) fn tcp_port(ctx: &SockAddrContext) -> Option<u16> {
+    // SAFETY: the kernel's context, 4-byte reads.
+    let (kind, protocol, port) = unsafe {
+        let sock_addr = ctx.sock_addr;
+        (
+            (*sock_addr).type_,
+            (*sock_addr).protocol,
+            (*sock_addr).user_port,
+        )
+    };
+    let tcp = kind == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
+    tcp.then(|| u16::from_be(port as u16))
+}
+
+/// Judges and counts one `connect()`.
+#[inline(always)]
+pub(crate) fn decide(ctx: &SockAddrContext, hook: Hook, dst: &Addr, port: u16) -> i32 {
+    let Some((bank, settings)) = super::settings() else {
+        return PASS;
+    };
+    if !settings.is_guarded(port) {
+        return PASS;
+    }
+    let class = settings.class(dst, port, is_trusted(bank, dst));
+    let uid = identity::task_uid();
+    // SAFETY: the kernel's context and no arguments.
+    let (netns, now_ns) = unsafe { (bpf_get_netns_cookie(ctx.as_ptr()), bpf_ktime_get_boot_ns()) };
+
+    let (source, decision) = match identity::of_task(settings, netns, uid) {
+        Who::Source(source) => {
+            let decision = judge::attempt(settings, source, class, now_ns);
+            let elsewhere =
+                decision != Decision::Deny && is_seen_at_edge(settings, source, netns, dst);
+            if !elsewhere {
+                count::attempt(settings, source, class, dst, now_ns, decision);
+            }
+            stamp(ctx, source, class, decision, !elsewhere);
+            if !events::may_raise(settings, source, now_ns) {
+                return answer(settings, decision);
+            }
+            (source, decision)
+        }
+        Who::Unregistered(kind, id) => {
+            let key = FallbackKey {
+                id,
+                kind,
+                class: class as u32,
+            };
+            let first = count::unregistered(&key, now_ns);
+            stamp(ctx, NO_SOURCE, class, Decision::Pass, true);
+            if !first {
+                return PASS;
+            }
+            (NO_SOURCE, Decision::Pass)
+        }
+    };
+    // SAFETY: no arguments.
+    let cgroup = unsafe { bpf_get_current_cgroup_id() };
+    events::raise(Event {
+        time_ns: now_ns,
+        cgroup,
+        netns,
+        source,
+        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+        uid,
+        ifindex: 0,
+        dst: *dst,
+        dport: port,
+        class: class as u8,
+        decision: decision as u8,
+        hook: hook as u8,
+        pad: [0; 3],
+        comm: bpf_get_current_comm().unwrap_or_default(),
+    });
+    answer(settings, decision)
+}
+
+/// Whether the edge will see this attempt's packets and count it. A connection that stays inside
+/// the container never gets there.
+#[inline(always)]
+fn is_seen_at_edge(settings: &Settings, source: u32, netns: u64, dst: &Addr) -> bool {
+    netns != settings.host_netns
+        && !addr::is_loopback(dst)
+        && SOURCES
+            .get(source)
+            .is_some_and(|info| info.flags & SOURCE_AT_EDGE != 0)
+}
+
+/// Whether the destination is on the list of trusted ones.
+#[inline(always)]
+pub(crate) fn is_trusted(bank: u32, dst: &Addr) -> bool {
+    let bits = 8 * size_of::<TrustedKey>() as u32;
+    TRUSTED
+        .get(&Key::new(bits, TrustedKey { bank, addr: *dst }))
+        .is_some()
+}
+
+/// Leaves on the socket what the edge needs to know about this attempt.
+#[inline(always)]
+fn stamp(ctx: &SockAddrContext, source: u32, class: Class, decision: Decision, counted: bool) {
+    if decision == Decision::Deny {
+        return;
+    }
+    let mut flags = STAMP_JUDGED;
+    if counted {
+        flags |= STAMP_COUNTED;
+    }
+    if decision == Decision::WouldDeny {
+        flags |= STAMP_WOULD_DENY;
+    }
+    let mut value = Stamp {
+        source,
+        flags,
+        seq: 0,
+        class: class as u32,
+    };
+    // SAFETY: the context's socket; `value` outlives the call.
+    let stored = unsafe { STAMPS.get_or_insert_ptr_mut(ctx, Some(&mut value)) };
+    if stored.is_null() {
+        count::stat(Stat::StampFailed);
+        return;
+    }
+    // A socket that connects again has a stamp already.
+    // SAFETY: storage of a socket that this hook holds.
+    unsafe { *stored = value };
+}
+
+#[inline(always)]
+fn answer(settings: &Settings, decision: Decision) -> i32 {
+    if decision != Decision::Deny {
+        return PASS;
+    }
+    if tuning::has_set_retval() {
+        // SAFETY: a plain number; the helper exists where the flag is set.
+        unsafe { bpf_set_retval(-(settings.deny_errno as i32)) };
+    }
+    DENY
+}

@@ -1,0 +1,107 @@
+//! The maps. Each has one writer; none evicts. Where `max_entries` says "per source", the daemon
+//! sets the real number at load (`set_max_entries`), and the number here is the default.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    btf_maps::{Array, HashMap, LpmTrie, RingBuf, SkStorage},
+    macros::btf_map,
+};
+use flowguard_common::{
+    class::CLASSES,
+    counters::{ClassCounters, STATS as STAT_COUNT},
+    event::Event,
+    fanout::Fanout,
+    names::{DEFAULT_SOURCES, MAX_EDGES, MAX_FALLBACK, MAX_KEYS, MAX_TRUSTED, RING_BYTES},
+    settings::{Settings as Bank, TrustedKey},
+    source::{Edge, FallbackKey, SourceInfo},
+    stamp::{SYNS_PER_EDGE, Stamp, SynEntry},
+    verdict::{Buckets, Verdict, VerdictKey},
+};
+
+const PER_SOURCE: usize = DEFAULT_SOURCES as usize;
+const PER_SOURCE_AND_CLASS: usize = (DEFAULT_SOURCES * CLASSES) as usize;
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+
+/// 0 → [`flowguard_common::CONTRACT`]. Written once by the daemon that creates the maps.
+#[btf_map]
+pub(crate) static CONTRACT: Array<u32, 1> = Array::new();
+
+/// Bank → policy numbers. Written by the daemon, the idle bank only.
+#[btf_map]
+pub(crate) static SETTINGS: Array<Bank, 2> = Array::new();
+
+/// 0 → number of the bank in force. Written by the daemon: an aligned word, so one store.
+#[btf_map]
+pub(crate) static BANK: Array<u32, 1> = Array::new();
+
+/// Bank and address prefix → trusted destination. Written by the daemon; full: the configuration
+/// is refused.
+#[btf_map]
+pub(crate) static TRUSTED: LpmTrie<TrustedKey, u32, { MAX_TRUSTED as usize }> = LpmTrie::new();
+
+/// uid prefix (big-endian, so that a range of subordinate uids is a few prefixes) → source.
+/// Written by the daemon; full: the uid stays in the fallback.
+#[btf_map]
+pub(crate) static UIDS: LpmTrie<[u8; 4], u32, { MAX_KEYS as usize }> = LpmTrie::new();
+
+/// Cgroup id → source. Written by the daemon; full: the cgroup's users are counted instead.
+#[btf_map]
+pub(crate) static CGROUPS: HashMap<u64, u32, { MAX_KEYS as usize }, NO_PREALLOC> = HashMap::new();
+
+/// Network namespace cookie → source. Written by the daemon; full: stays in the fallback.
+#[btf_map]
+pub(crate) static NETNS: HashMap<u64, u32, { MAX_KEYS as usize }, NO_PREALLOC> = HashMap::new();
+
+/// Interface index → whose packets come in there. Written by the daemon; full: the device is not
+/// attached, and the daemon warns.
+#[btf_map]
+pub(crate) static EDGES: HashMap<u32, Edge, { MAX_EDGES as usize }, NO_PREALLOC> = HashMap::new();
+
+/// Source → name and flags. Written by the daemon; per source.
+#[btf_map]
+pub(crate) static SOURCES: Array<SourceInfo, PER_SOURCE> = Array::new();
+
+/// Source and class → counters. Written by the programs; per source; mapped into the daemon.
+#[btf_map]
+pub(crate) static COUNTERS: Array<ClassCounters, PER_SOURCE_AND_CLASS, MMAPABLE> = Array::new();
+
+/// Source and class → destinations seen this epoch. Written by the programs; per source.
+#[btf_map]
+pub(crate) static FANOUT: Array<Fanout, PER_SOURCE_AND_CLASS> = Array::new();
+
+/// Unregistered identity and class → counters. Written by the programs; full: the attempt passes
+/// and `FallbackFull` counts it. Entries stay: readers add them to the source they lead to.
+#[btf_map]
+pub(crate) static FALLBACK: HashMap<FallbackKey, ClassCounters, { MAX_FALLBACK as usize }> =
+    HashMap::new();
+
+/// Source and class → verdict. Written by the daemon, whole entries at a time; preallocated for
+/// every source, so never full. Per source.
+#[btf_map]
+pub(crate) static VERDICTS: HashMap<VerdictKey, Verdict, PER_SOURCE_AND_CLASS> = HashMap::new();
+
+/// Source and class → rate buckets. Written by the programs; per source.
+#[btf_map]
+pub(crate) static BUCKETS: Array<Buckets, PER_SOURCE_AND_CLASS> = Array::new();
+
+/// Source → bucket of its event rate. Written by the programs; per source.
+#[btf_map]
+pub(crate) static EVENT_RATE: Array<u64, PER_SOURCE> = Array::new();
+
+/// Attempts as evidence. Full: the event is dropped and `RingFull` counts it.
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<Event, { RING_BYTES as usize }> = RingBuf::new();
+
+/// Edge slot and set → SYNs without a socket, seen lately. Written by the programs; a device that
+/// floods forgets its own SYNs only. The daemon sizes it by the devices it allows.
+#[btf_map]
+pub(crate) static SYNS: Array<SynEntry, { (MAX_EDGES * SYNS_PER_EDGE) as usize }> = Array::new();
+
+/// Socket → stamp of the connect hook. Written by the programs; goes with the socket.
+#[btf_map]
+pub(crate) static STAMPS: SkStorage<Stamp> = SkStorage::new();
+
+/// `Stat` → count. Written by the programs.
+#[btf_map]
+pub(crate) static STATS: Array<u64, { STAT_COUNT as usize }, MMAPABLE> = Array::new();

@@ -1,0 +1,124 @@
+//! Reading what the kernel counted.
+
+use std::collections::HashMap;
+
+use aya::maps::{HashMap as BpfHashMap, MapData};
+use flowguard_common::{
+    class::{CLASSES, Class},
+    counters::{ClassCounters, STATS, Stat},
+    names::{MAP_COUNTERS, MAP_FALLBACK, MAP_STATS},
+    source::FallbackKey,
+};
+
+use super::{KernelError, Pins, sys::Words};
+use crate::model::Totals;
+
+const WORDS: usize = size_of::<ClassCounters>() / size_of::<u64>();
+
+/// The counters of registered sources and of the guard itself, mapped into memory.
+#[derive(Debug)]
+pub struct Counters {
+    counters: Words,
+    stats: Words,
+    capacity: u32,
+}
+
+impl Counters {
+    /// Maps the pinned arrays.
+    ///
+    /// # Errors
+    ///
+    /// They are not there or cannot be mapped.
+    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
+        let elements = pins.capacity(MAP_COUNTERS)?;
+        Ok(Self {
+            counters: map(pins, MAP_COUNTERS, elements as usize * WORDS)?,
+            stats: map(pins, MAP_STATS, STATS as usize)?,
+            capacity: elements / CLASSES,
+        })
+    }
+
+    /// Sources there is room for.
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// What was counted of a source in a class; zeros for an id out of range.
+    pub fn read(&self, source: u32, class: Class) -> ClassCounters {
+        let start = class.index(source) as usize * WORDS;
+        let word = |index: usize| self.counters.get(start + index).unwrap_or(0);
+        // In the order of the fields.
+        ClassCounters {
+            attempts: word(0),
+            denied: word(1),
+            would_deny: word(2),
+            destinations: word(3),
+            retransmits: word(4),
+            last_seen_ns: word(5),
+            reserved: [0; 10],
+        }
+    }
+
+    /// What the programs count about themselves.
+    pub fn stat(&self, stat: Stat) -> u64 {
+        self.stats.get(stat as usize).unwrap_or(0)
+    }
+}
+
+fn map(pins: &Pins, name: &'static str, words: usize) -> Result<Words, KernelError> {
+    let data = pins.data(name).map_err(KernelError::map(name))?;
+    Words::map(data.fd(), words).map_err(|source| KernelError::File {
+        action: "map into memory",
+        path: pins.map(name),
+        source,
+    })
+}
+
+/// Counters of identities that were not registered when they were counted.
+#[derive(Debug)]
+pub struct Fallback(BpfHashMap<MapData, FallbackKey, ClassCounters>);
+
+impl Fallback {
+    /// Opens the pinned map.
+    ///
+    /// # Errors
+    ///
+    /// It is not there.
+    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
+        pins.open(MAP_FALLBACK).map(Self)
+    }
+
+    /// All entries. One that is created meanwhile may be missing; the next reading has it.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn read(&self) -> Result<HashMap<FallbackKey, ClassCounters>, KernelError> {
+        self.0
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(KernelError::map(MAP_FALLBACK))
+    }
+}
+
+impl From<ClassCounters> for Totals {
+    fn from(counters: ClassCounters) -> Self {
+        Self {
+            attempts: counters.attempts,
+            denied: counters.denied,
+            would_deny: counters.would_deny,
+            destinations: counters.destinations,
+            retransmits: counters.retransmits,
+        }
+    }
+}
+
+impl std::ops::AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.attempts += other.attempts;
+        self.denied += other.denied;
+        self.would_deny += other.would_deny;
+        self.destinations += other.destinations;
+        self.retransmits += other.retransmits;
+    }
+}

@@ -1,0 +1,117 @@
+//! What can go wrong between us and the kernel.
+
+use std::{io, path::PathBuf};
+
+/// An error from the kernel side.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The BPF file system could not be mounted.
+    #[error(
+        "cannot mount the BPF file system at {}; mount it with `mount -t bpf bpf {}` and start again",
+        path.display(),
+        path.display()
+    )]
+    BpfFs {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: nix::Error,
+    },
+    /// Another version of flowguard is attached.
+    #[error(
+        "the guard pinned at {} speaks contract {found}, this binary speaks {ours}; it goes on \
+         counting and enforcing, and nothing was touched. `flowguard run --replace` removes it \
+         (its counts and verdicts with it) and starts afresh",
+        path.display()
+    )]
+    Contract {
+        /// Where it is pinned.
+        path: PathBuf,
+        /// What stands there.
+        found: u32,
+        /// What this binary knows.
+        ours: u32,
+    },
+    /// Nothing is pinned there.
+    #[error("no guard is attached: nothing is pinned at {}", path.display())]
+    NotAttached {
+        /// Where nothing is.
+        path: PathBuf,
+    },
+    /// The programs were refused.
+    #[error(
+        "the kernel refuses the program `{program}`; `flowguard doctor` tells what this kernel lacks"
+    )]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// Why.
+        #[source]
+        source: Box<aya::programs::ProgramError>,
+    },
+    /// The object could not be loaded.
+    #[error("cannot load the BPF programs; `flowguard doctor` tells what this kernel lacks")]
+    Load(#[source] Box<aya::EbpfError>),
+    /// A map could not be read or written.
+    #[error("cannot use the map {map}")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: Box<aya::maps::MapError>,
+    },
+    /// A program could not be attached.
+    #[error("cannot attach `{program}` to {target}")]
+    Attach {
+        /// Its name.
+        program: &'static str,
+        /// To what.
+        target: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A file of ours could not be handled.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// Doing what.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The registry has no room.
+    #[error(
+        "there is no room for another source: {capacity} are registered. Its traffic passes and is \
+         counted together with other unregistered ones. Raise `kernel.max_sources` and run \
+         `flowguard run --replace`"
+    )]
+    Full {
+        /// How many fit.
+        capacity: u32,
+    },
+    /// More trusted destinations than the kernel map holds.
+    #[error(
+        "too many trusted destinations: {count}, and {capacity} fit; the old policy stays in force"
+    )]
+    TooManyTrusted {
+        /// How many there are.
+        count: usize,
+        /// How many fit.
+        capacity: usize,
+    },
+}
+
+impl KernelError {
+    /// Wraps an error of a map.
+    pub(super) fn map(map: &'static str) -> impl FnOnce(aya::maps::MapError) -> Self {
+        move |source| Self::Map {
+            map,
+            source: Box::new(source),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Reading the event ring.
+
+use aya::maps::{MapData, RingBuf};
+use flowguard_common::{event::Event, names::MAP_EVENTS};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::{KernelError, Pins};
+
+/// The one reader of the event ring.
+pub struct EventReader {
+    ring: AsyncFd<RingBuf<MapData>>,
+}
+
+impl EventReader {
+    /// Opens the pinned ring.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or cannot be polled.
+    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
+        let ring = pins.open(MAP_EVENTS)?;
+        // SAFETY: the ring owns its descriptor, which stays the same until the ring is dropped.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+        let ring = ring.map_err(|source| KernelError::File {
+            action: "poll",
+            path: pins.map(MAP_EVENTS),
+            source: source.into(),
+        })?;
+        Ok(Self { ring })
+    }
+
+    /// Waits for events and takes at most `most` of them. Cancel safe: an event is taken only
+    /// when it is returned.
+    ///
+    /// # Errors
+    ///
+    /// The ring cannot be polled.
+    pub async fn next(&mut self, most: usize) -> std::io::Result<Vec<Event>> {
+        loop {
+            let mut guard = self.ring.readable_mut().await?;
+            let ring = guard.get_inner_mut();
+            let mut events = Vec::new();
+            while events.len() < most {
+                let Some(item) = ring.next() else {
+                    guard.clear_ready();
+                    break;
+                };
+                events.extend(decode(&item));
+            }
+            if !events.is_empty() {
+                return Ok(events);
+            }
+        }
+    }
+}
+
+/// An event, if the record has the size of one.
+fn decode(bytes: &[u8]) -> Option<Event> {
+    if bytes.len() < size_of::<Event>() {
+        return None;
+    }
+    // SAFETY: long enough, unaligned reads are allowed, and every bit pattern is an `Event`.
+    Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
+}
+
+/// A task's name as text, unescaped.
+pub fn comm(comm: &[u8; 16]) -> String {
+    let end = comm
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(comm.len());
+    String::from_utf8_lossy(&comm[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_another_size_are_no_events() {
+        assert_eq!(decode(&[0; 79]), None);
+        assert_eq!(decode(&[0; 80]).map(|event| event.dport), Some(0));
+    }
+
+    #[test]
+    fn names_end_at_the_first_nul() {
+        assert_eq!(comm(b"php-fpm\0garbage\0"), "php-fpm");
+        assert_eq!(comm(b"sixteen-bytes-xx"), "sixteen-bytes-xx");
+        assert_eq!(comm(&[0xff; 16]).chars().next(), Some('\u{fffd}'));
+    }
+}

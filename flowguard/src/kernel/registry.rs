@@ -1,0 +1,386 @@
+//! Who is who: names and ids of sources, and the kernel identities that lead to them.
+//!
+//! The maps are the only memory of it, so a daemon that starts later, and `--offline`, read the
+//! same registry.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+};
+
+use aya::maps::{Array, HashMap as BpfHashMap, LpmTrie, MapData, lpm_trie::Key};
+use flowguard_common::{
+    names::{MAP_CGROUPS, MAP_EDGES, MAP_NETNS, MAP_SOURCES, MAP_UIDS},
+    source::{Edge, Kind, NAME_BYTES, SOURCE_AT_EDGE, SourceInfo},
+};
+use jiff::Timestamp;
+
+use super::{KernelError, Pins};
+use crate::model::SourceName;
+
+/// A kernel identity that leads to a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Identity {
+    /// A uid of the host.
+    Uid(u32),
+    /// A cgroup id; everything below it included.
+    Cgroup(u64),
+    /// A network namespace cookie.
+    Netns(u64),
+    /// An interface index.
+    Edge(u32),
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => write!(f, "uid {uid}"),
+            Self::Cgroup(id) => write!(f, "cgroup {id}"),
+            Self::Netns(cookie) => write!(f, "netns {cookie}"),
+            Self::Edge(ifindex) => write!(f, "edge {ifindex}"),
+        }
+    }
+}
+
+/// The registry of sources.
+pub struct Registry {
+    sources: Array<MapData, SourceInfo>,
+    uids: LpmTrie<MapData, [u8; 4], u32>,
+    cgroups: BpfHashMap<MapData, u64, u32>,
+    netns: BpfHashMap<MapData, u64, u32>,
+    edges: BpfHashMap<MapData, u32, Edge>,
+    capacity: u32,
+    names: Vec<SourceName>,
+    ids: HashMap<SourceName, u32>,
+    identities: HashMap<Identity, u32>,
+    slots: HashMap<u32, u32>,
+}
+
+impl Registry {
+    /// Opens the pinned maps and reads what they hold.
+    ///
+    /// # Errors
+    ///
+    /// They are not there, or cannot be read.
+    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
+        let mut registry = Self {
+            sources: pins.open(MAP_SOURCES)?,
+            uids: pins.open(MAP_UIDS)?,
+            cgroups: pins.open(MAP_CGROUPS)?,
+            netns: pins.open(MAP_NETNS)?,
+            edges: pins.open(MAP_EDGES)?,
+            capacity: pins.capacity(MAP_SOURCES)?,
+            names: Vec::new(),
+            ids: HashMap::new(),
+            identities: HashMap::new(),
+            slots: HashMap::new(),
+        };
+        registry.read()?;
+        Ok(registry)
+    }
+
+    fn read(&mut self) -> Result<(), KernelError> {
+        // Ids are given out densely from 0, so the first free one ends the list.
+        for id in 0..self.capacity {
+            let info = self
+                .sources
+                .get(&id, 0)
+                .map_err(KernelError::map(MAP_SOURCES))?;
+            let Some(name) = decode(&info) else {
+                break;
+            };
+            self.ids.insert(name.clone(), id);
+            self.names.push(name);
+        }
+        for entry in self.uids.iter() {
+            let (key, source) = entry.map_err(KernelError::map(MAP_UIDS))?;
+            if key.prefix_len() == u32::BITS {
+                self.identities
+                    .insert(Identity::Uid(u32::from_be_bytes(key.data())), source);
+            }
+        }
+        for entry in self.cgroups.iter() {
+            let (id, source) = entry.map_err(KernelError::map(MAP_CGROUPS))?;
+            self.identities.insert(Identity::Cgroup(id), source);
+        }
+        for entry in self.netns.iter() {
+            let (cookie, source) = entry.map_err(KernelError::map(MAP_NETNS))?;
+            self.identities.insert(Identity::Netns(cookie), source);
+        }
+        for entry in self.edges.iter() {
+            let (ifindex, edge) = entry.map_err(KernelError::map(MAP_EDGES))?;
+            self.identities.insert(Identity::Edge(ifindex), edge.source);
+            self.slots.insert(ifindex, edge.slot);
+        }
+        Ok(())
+    }
+
+    /// Registered sources with their ids.
+    pub fn sources(&self) -> impl Iterator<Item = (u32, &SourceName)> {
+        (0..).zip(&self.names)
+    }
+
+    /// The name of an id.
+    pub fn name(&self, id: u32) -> Option<&SourceName> {
+        self.names.get(id as usize)
+    }
+
+    /// The id of a name.
+    pub fn id(&self, name: &SourceName) -> Option<u32> {
+        self.ids.get(&stored(name)).copied()
+    }
+
+    /// Sources there is room for.
+    pub fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Who an identity leads to.
+    pub fn lookup(&self, identity: Identity) -> Option<u32> {
+        self.identities.get(&identity).copied()
+    }
+
+    /// The identities that lead to a source, in order.
+    pub fn identities(&self, id: u32) -> BTreeSet<Identity> {
+        self.identities
+            .iter()
+            .filter(|(_, source)| **source == id)
+            .map(|(identity, _)| *identity)
+            .collect()
+    }
+
+    /// All identities of edges, namespaces and cgroups, with who they lead to.
+    pub fn all_identities(&self) -> impl Iterator<Item = (Identity, u32)> {
+        self.identities
+            .iter()
+            .map(|(identity, source)| (*identity, *source))
+    }
+
+    /// The id of a source, registering it if it is new.
+    ///
+    /// # Errors
+    ///
+    /// No room, or the map cannot be written.
+    pub fn register(&mut self, name: &SourceName) -> Result<u32, KernelError> {
+        let name = stored(name);
+        if let Some(id) = self.ids.get(&name) {
+            return Ok(*id);
+        }
+        let id = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        if id >= self.capacity {
+            return Err(KernelError::Full {
+                capacity: self.capacity,
+            });
+        }
+        self.sources
+            .set(id, encode(&name), 0)
+            .map_err(KernelError::map(MAP_SOURCES))?;
+        self.ids.insert(name.clone(), id);
+        self.names.push(name);
+        Ok(id)
+    }
+
+    /// Makes an identity lead to a source. Edges have their own way, see [`Self::set_edge`].
+    ///
+    /// # Errors
+    ///
+    /// The map is full or cannot be written.
+    pub fn lead(&mut self, identity: Identity, source: u32) -> Result<(), KernelError> {
+        match identity {
+            Identity::Uid(uid) => self
+                .uids
+                .insert(&Key::new(u32::BITS, uid.to_be_bytes()), source, 0)
+                .map_err(KernelError::map(MAP_UIDS))?,
+            Identity::Cgroup(id) => {
+                self.cgroups
+                    .insert(id, source, 0)
+                    .map_err(KernelError::map(MAP_CGROUPS))?;
+            }
+            Identity::Netns(cookie) => {
+                self.netns
+                    .insert(cookie, source, 0)
+                    .map_err(KernelError::map(MAP_NETNS))?;
+            }
+            Identity::Edge(ifindex) => {
+                return self.set_edge(ifindex, source, flowguard_common::source::LINK_ETHERNET);
+            }
+        }
+        self.identities.insert(identity, source);
+        Ok(())
+    }
+
+    /// Makes a device's packets a source's, and lets its connect hooks leave the counting to the
+    /// device.
+    ///
+    /// # Errors
+    ///
+    /// A map is full or cannot be written.
+    pub fn set_edge(&mut self, ifindex: u32, source: u32, link: u32) -> Result<(), KernelError> {
+        let slot = self.slot(ifindex);
+        self.edges
+            .insert(
+                ifindex,
+                Edge {
+                    source,
+                    slot,
+                    link,
+                    pad: 0,
+                },
+                0,
+            )
+            .map_err(KernelError::map(MAP_EDGES))?;
+        self.slots.insert(ifindex, slot);
+        let before = self.identities.insert(Identity::Edge(ifindex), source);
+        self.flag_edge(source)?;
+        match before {
+            Some(before) if before != source => self.flag_edge(before),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets an identity.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn forget(&mut self, identity: Identity) -> Result<(), KernelError> {
+        let Some(source) = self.identities.remove(&identity) else {
+            return Ok(());
+        };
+        match identity {
+            Identity::Uid(uid) => self
+                .uids
+                .remove(&Key::new(u32::BITS, uid.to_be_bytes()))
+                .map_err(KernelError::map(MAP_UIDS)),
+            Identity::Cgroup(id) => self
+                .cgroups
+                .remove(&id)
+                .map_err(KernelError::map(MAP_CGROUPS)),
+            Identity::Netns(cookie) => self
+                .netns
+                .remove(&cookie)
+                .map_err(KernelError::map(MAP_NETNS)),
+            Identity::Edge(ifindex) => {
+                // First the connect hooks take over counting, then the device goes.
+                self.slots.remove(&ifindex);
+                self.flag_edge(source)?;
+                self.edges
+                    .remove(&ifindex)
+                    .map_err(KernelError::map(MAP_EDGES))
+            }
+        }
+    }
+
+    /// The device's part of the SYN table: the one it has, else the lowest free one.
+    fn slot(&self, ifindex: u32) -> u32 {
+        if let Some(slot) = self.slots.get(&ifindex) {
+            return *slot;
+        }
+        let used: BTreeSet<u32> = self.slots.values().copied().collect();
+        (0..).find(|slot| !used.contains(slot)).unwrap_or(u32::MAX)
+    }
+
+    /// Sets or clears [`SOURCE_AT_EDGE`], by whether any device leads to the source.
+    fn flag_edge(&mut self, source: u32) -> Result<(), KernelError> {
+        let at_edge = self
+            .identities
+            .iter()
+            .any(|(identity, of)| *of == source && matches!(identity, Identity::Edge(_)));
+        let mut info = self
+            .sources
+            .get(&source, 0)
+            .map_err(KernelError::map(MAP_SOURCES))?;
+        let flags = if at_edge {
+            info.flags | SOURCE_AT_EDGE
+        } else {
+            info.flags & !SOURCE_AT_EDGE
+        };
+        if flags == info.flags {
+            return Ok(());
+        }
+        info.flags = flags;
+        self.sources
+            .set(source, info, 0)
+            .map_err(KernelError::map(MAP_SOURCES))
+    }
+}
+
+/// The name as the map can hold it: a longer one is cut, with a hash of the whole at its end, so
+/// that two long names stay two.
+fn stored(name: &SourceName) -> SourceName {
+    if name.name.len() <= NAME_BYTES {
+        return name.clone();
+    }
+    let hash = name
+        .name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            // FNV-1a: stable over versions, which the standard hasher is not.
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    let suffix = format!("…{hash:016x}");
+    let mut end = NAME_BYTES - suffix.len();
+    while !name.name.is_char_boundary(end) {
+        end -= 1;
+    }
+    SourceName {
+        kind: name.kind,
+        name: format!("{}{suffix}", &name.name[..end]),
+    }
+}
+
+fn encode(name: &SourceName) -> SourceInfo {
+    let bytes = name.name.as_bytes();
+    let len = bytes.len().min(NAME_BYTES);
+    let mut info = SourceInfo {
+        since: u64::try_from(Timestamp::now().as_second()).unwrap_or(0),
+        flags: 0,
+        name_len: u16::try_from(len).unwrap_or(0),
+        kind: name.kind as u8,
+        pad: 0,
+        name: [0; NAME_BYTES],
+    };
+    info.name[..len].copy_from_slice(&bytes[..len]);
+    info
+}
+
+fn decode(info: &SourceInfo) -> Option<SourceName> {
+    let bytes = info.name.get(..usize::from(info.name_len))?;
+    if bytes.is_empty() {
+        return None;
+    }
+    Some(SourceName {
+        kind: Kind::from_u8(info.kind)?,
+        name: String::from_utf8_lossy(bytes).into_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn long_names_stay_apart() {
+        let a = stored(&SourceName::container(format!("{}a", "ü".repeat(300))));
+        let b = stored(&SourceName::container(format!("{}b", "ü".repeat(300))));
+        assert_ne!(a, b);
+        assert!(a.name.len() <= NAME_BYTES);
+        assert_eq!(stored(&a), a);
+    }
+
+    proptest! {
+        #[test]
+        fn names_survive_the_map(name in ".{1,400}") {
+            let name = stored(&SourceName::user(name));
+            prop_assert_eq!(decode(&encode(&name)), Some(name));
+        }
+
+        #[test]
+        fn no_map_content_makes_it_panic(kind: u8, name_len: u16, fill: u8) {
+            let info = SourceInfo { since: 0, flags: 0, name_len, kind, pad: 0, name: [fill; NAME_BYTES] };
+            decode(&info);
+        }
+    }
+}

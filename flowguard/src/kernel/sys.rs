@@ -1,0 +1,138 @@
+//! The few `bpf(2)` calls that aya does not offer, and the mapping of array maps into memory.
+//!
+//! Layouts: `union bpf_attr` in include/uapi/linux/bpf.h.
+
+use std::{
+    ffi::CString,
+    io,
+    num::NonZeroUsize,
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use nix::{
+    libc,
+    sys::mman::{MapFlags, ProtFlags, mmap, munmap},
+};
+
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_LINK_UPDATE: libc::c_long = 29;
+
+#[repr(C)]
+struct ObjGet {
+    pathname: u64,
+    bpf_fd: u32,
+    file_flags: u32,
+}
+
+#[repr(C)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: `attr` is the prefix of `union bpf_attr` that the command reads, of the given size.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            size_of::<T>(),
+        )
+    };
+    if ret < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(ret)
+    }
+}
+
+/// Opens a pinned object.
+pub(super) fn obj_get(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = ObjGet {
+        pathname: path.as_ptr() as u64,
+        bpf_fd: 0,
+        file_flags: 0,
+    };
+    let fd = bpf(BPF_OBJ_GET, &mut attr)?;
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel just gave us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Replaces the program of a link, atomically: no packet and no call sees neither. Linux 5.7;
+/// for TCX links 6.6.
+pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let raw = |fd: BorrowedFd<'_>| u32::try_from(fd.as_raw_fd()).map_err(io::Error::other);
+    let mut attr = LinkUpdate {
+        link_fd: raw(link)?,
+        new_prog_fd: raw(program)?,
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    bpf(BPF_LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// A `BPF_F_MMAPABLE` array of structs of `u64`s, mapped read-only: reading costs no syscall.
+#[derive(Debug)]
+pub(super) struct Words {
+    start: NonNull<AtomicU64>,
+    bytes: NonZeroUsize,
+}
+
+// SAFETY: the memory is only ever read, through atomics.
+unsafe impl Send for Words {}
+// SAFETY: as above.
+unsafe impl Sync for Words {}
+
+impl Words {
+    /// Maps `words` words of the array behind `map`.
+    pub(super) fn map(map: impl AsFd, words: usize) -> io::Result<Self> {
+        let bytes = words
+            .checked_mul(size_of::<u64>())
+            .and_then(NonZeroUsize::new)
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe {
+            mmap(
+                None,
+                bytes,
+                ProtFlags::PROT_READ,
+                MapFlags::MAP_SHARED,
+                map,
+                0,
+            )?
+        };
+        Ok(Self {
+            start: start.cast(),
+            bytes,
+        })
+    }
+
+    /// One word; none beyond the end.
+    pub(super) fn get(&self, index: usize) -> Option<u64> {
+        if index >= self.bytes.get() / size_of::<u64>() {
+            return None;
+        }
+        // SAFETY: inside the mapping, aligned, and only the kernel writes there, whole words.
+        Some(unsafe { self.start.add(index).as_ref() }.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `map`, which nobody else has a pointer into.
+        if let Err(error) = unsafe { munmap(self.start.cast(), self.bytes.get()) } {
+            tracing::error!(%error, "cannot unmap a BPF array");
+        }
+    }
+}
