@@ -1,0 +1,29 @@
+//! The tables, and how an older database becomes a current one.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::StoreError;
+
+/// One script per version: number `n` (from 0) leads from version `n` to `n + 1`.
+const SCRIPTS: [&str; 1] = ["CREATE TABLE verdict (
+        record INTEGER PRIMARY KEY AUTOINCREMENT,
+        source TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        body TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX verdict_source ON verdict (source, record);"];
+
+/// Brings a database up to the current version, each step in a transaction.
+pub(super) fn bring_up(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    let found: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = i32::try_from(SCRIPTS.len()).unwrap_or(i32::MAX);
+    if found > known {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+    }
+    for (version, script) in (1..).zip(SCRIPTS).skip(usize::try_from(found).unwrap_or(0)) {
+        db.execute_batch(&format!("BEGIN; {script} PRAGMA user_version = {version}; COMMIT;"))?;
+    }
+    Ok(())
+}
