@@ -1,1 +1,261 @@
-//! TODO
+//! The configuration file, checked.
+//!
+//! The reference file `packaging/flowguard.toml` is the one place where defaults stand: what a
+//! text leaves out is taken from there before anything is interpreted. What is written
+//! ([`raw`]) becomes what is meant ([`Config`]) only if all of it makes sense.
+
+mod check;
+mod containers;
+mod convert;
+mod edges;
+mod error;
+mod merge;
+mod raw;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use flowguard_common::verdict::Rate;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    containers::{ContainerMatch, ContainerPatternError, ContainerPatterns},
+    edges::EdgeNames,
+    error::{ConfigError, Problem},
+};
+use crate::{
+    model::{ClassName, Mode, SourceName},
+    policy::{Rule, SourceGlobs},
+};
+
+/// The reference file: every setting with its default and what it means.
+pub const REFERENCE: &str = include_str!("../../../packaging/flowguard.toml");
+
+/// A configuration that makes sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The file it came from; none: no file.
+    pub origin: Option<PathBuf>,
+    /// Whether verdicts are carried out.
+    pub mode: Mode,
+    /// Where things are.
+    pub paths: Paths,
+    /// What is guarded.
+    pub guard: Guard,
+    /// Sizes and ways of the kernel side.
+    pub kernel: Kernel,
+    /// Rates that no source may exceed, by class.
+    pub ceilings: Ceilings,
+    /// How the rules are weighed.
+    pub policy: Policy,
+    /// Interfaces of containers and VMs.
+    pub edges: EdgeNames,
+    /// Who is never judged.
+    pub exempt: Vec<Exempt>,
+    /// Cgroups that are containers.
+    pub containers: ContainerPatterns,
+    /// When somebody is stopped, in the order in which rules are tried.
+    pub rules: Vec<Rule>,
+}
+
+/// `[paths]`; all of them absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// Unix socket of the daemon.
+    pub control_socket: PathBuf,
+    /// Name of the group that may read from the socket.
+    pub control_group: String,
+    /// Database of history and verdicts.
+    pub state: PathBuf,
+    /// Directory on a BPF file system.
+    pub pins: PathBuf,
+    /// Root of the guarded cgroup2 hierarchy; none: to be found.
+    pub cgroup_root: Option<PathBuf>,
+}
+
+/// `[guard]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Ports of class direct; at least one.
+    pub direct_ports: Vec<u16>,
+    /// Ports of class submission; none of the direct ones.
+    pub submission_ports: Vec<u16>,
+    /// What a denied `connect()` returns.
+    pub deny: DenyError,
+    /// Destinations of class relay, without host bits.
+    pub trusted: Vec<IpNet>,
+    /// The host's own addresses are of class relay too.
+    pub trust_local_addresses: bool,
+}
+
+/// What a denied `connect()` returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DenyError {
+    /// `ECONNREFUSED`.
+    Refused,
+    /// `EPERM`.
+    NotPermitted,
+}
+
+impl DenyError {
+    /// The error number (include/uapi/asm-generic/errno.h and errno-base.h).
+    pub const fn errno(self) -> u32 {
+        match self {
+            Self::Refused => 111,
+            Self::NotPermitted => 1,
+        }
+    }
+}
+
+/// `[kernel]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Sources there is room for.
+    pub max_sources: u32,
+    /// How the edge program is attached.
+    pub edge_attach: EdgeAttach,
+    /// Events that one source may raise.
+    pub events_per_source: Rate,
+}
+
+/// How the edge program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EdgeAttach {
+    /// TCX where the kernel has it, else clsact.
+    Auto,
+    /// TCX, since Linux 6.6.
+    Tcx,
+    /// A classifier at the clsact queueing discipline.
+    Clsact,
+}
+
+/// `[ceilings]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ceilings {
+    /// Of class direct; none: no ceiling.
+    pub direct: Option<Rate>,
+    /// Of class submission; none: no ceiling.
+    pub submission: Option<Rate>,
+    /// Of class relay; none: no ceiling.
+    pub relay: Option<Rate>,
+}
+
+impl Ceilings {
+    /// The ceiling of a class; none: no ceiling.
+    pub const fn of(&self, class: ClassName) -> Option<Rate> {
+        match class {
+            ClassName::Direct => self.direct,
+            ClassName::Submission => self.submission,
+            ClassName::Relay => self.relay,
+        }
+    }
+}
+
+/// `[policy]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Time between two looks at the counters.
+    pub tick: Duration,
+}
+
+/// `[[exempt]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exempt {
+    /// Name of the rule, unique among the exemptions.
+    pub name: String,
+    /// Who is never judged.
+    pub sources: SourceGlobs,
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read (a missing one is an error too), or makes no sense.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, Some(path))
+    }
+
+    /// Interprets a text that came from the file `origin`.
+    ///
+    /// # Errors
+    ///
+    /// The text makes no sense. Problems of TOML itself and of keys and types are told one at a
+    /// time, problems with values all together.
+    pub fn parse(text: &str, origin: Option<&Path>) -> Result<Self, ConfigError> {
+        let invalid = |problems| ConfigError::Invalid {
+            origin: origin.map(Path::to_owned),
+            problems,
+        };
+        let raw = merge::with_defaults(text).map_err(|problem| invalid(vec![problem]))?;
+        let config = convert::config(raw, text).map_err(invalid)?;
+        Ok(Self {
+            origin: origin.map(Path::to_owned),
+            ..config
+        })
+    }
+
+    /// The configuration of a host that has no file: the defaults.
+    ///
+    /// # Errors
+    ///
+    /// None, as long as the tests of this module pass: they interpret the same text.
+    pub fn embedded() -> Result<Self, ConfigError> {
+        Self::parse(REFERENCE, None)
+    }
+
+    /// The name of the rule that exempts this source from judgement.
+    pub fn exempt(&self, source: &SourceName) -> Option<&str> {
+        self.exempt
+            .iter()
+            .find(|rule| rule.sources.matches(source))
+            .map(|rule| rule.name.as_str())
+    }
+
+    /// The settings in which `new` differs and that a running daemon cannot change.
+    pub fn needs_restart(&self, new: &Self) -> Vec<String> {
+        let (old_paths, new_paths) = (&self.paths, &new.paths);
+        [
+            (
+                "paths.control_socket",
+                old_paths.control_socket != new_paths.control_socket,
+            ),
+            (
+                "paths.control_group",
+                old_paths.control_group != new_paths.control_group,
+            ),
+            ("paths.state", old_paths.state != new_paths.state),
+            ("paths.pins", old_paths.pins != new_paths.pins),
+            (
+                "paths.cgroup_root",
+                old_paths.cgroup_root != new_paths.cgroup_root,
+            ),
+            (
+                "kernel.max_sources",
+                self.kernel.max_sources != new.kernel.max_sources,
+            ),
+            (
+                "kernel.edge_attach",
+                self.kernel.edge_attach != new.kernel.edge_attach,
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(key, _)| key.to_owned())
+        .collect()
+    }
+}

@@ -1,1 +1,20 @@
-//! TODO
+//! Pure: counters in, findings out.
+//!
+//! An [`Engine`] is offered the counters of every source once a tick, keeps as much of their past
+//! as the longest window of a [`Rule`] needs, and names those that a rule fits. It knows no clock,
+//! no files and no kernel: what to do with a [`Finding`] is the daemon's business.
+//!
+//! Wherever the arithmetic must lean to one side, it counts too little rather than too much: a
+//! spammer is found a tick later, and an honest tenant not at all.
+
+mod engine;
+mod history;
+mod rule;
+mod sources;
+
+#[cfg(test)]
+mod tests;
+
+pub use engine::{Engine, Finding, Sample};
+pub use rule::{Rule, RuleAction};
+pub use sources::{SourceGlobs, SourceGlobsError};

@@ -1,0 +1,251 @@
+//! From what is written to what is meant.
+
+use std::{collections::HashSet, time::Duration};
+
+use flowguard_common::{fanout::FANOUT_BITS, names::MAX_TRUSTED};
+use serde_spanned::Spanned;
+
+use super::{
+    Ceilings, Config, Exempt, Guard, Kernel, Paths, Policy,
+    check::Checker,
+    containers::ContainerPatterns,
+    edges::EdgeNames,
+    error::Problem,
+    raw::{
+        RawAction, RawCeilings, RawConfig, RawContainer, RawEdges, RawExempt, RawGuard, RawKernel,
+        RawPaths, RawRate, RawRule,
+    },
+};
+use crate::policy::{Rule, RuleAction};
+
+/// Trusted networks that can be configured: one bank of the kernel's table, less room for the
+/// host's own addresses.
+const MAX_TRUSTED_NETWORKS: usize = MAX_TRUSTED as usize / 2 - 512;
+
+/// Most first contacts a rule can ask for. Beyond half of its bits the kernel's bitmap counts
+/// much fewer than there were.
+const MAX_DESTINATIONS: i64 = FANOUT_BITS as i64 / 2;
+
+/// Longest path of a unix socket: `sun_path` with its final zero (include/uapi/linux/un.h).
+const MAX_SOCKET_PATH: usize = 107;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MAX_WINDOW: Duration = Duration::from_hours(24 * 7);
+const MAX_VERDICT: Duration = Duration::from_hours(24 * 366);
+
+/// Interprets everything; all that makes no sense is told together.
+pub(super) fn config(raw: RawConfig, text: &str) -> Result<Config, Vec<Problem>> {
+    let mut check = Checker::new(text);
+    let config = sections(raw, text.len(), &mut check);
+    let problems = check.into_problems();
+    config.filter(|_| problems.is_empty()).ok_or(problems)
+}
+
+fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<Config> {
+    let paths = paths(&raw.paths, check);
+    let guard = guard(&raw.guard, text_len, check);
+    let kernel = kernel(&raw.kernel, check);
+    let ceilings = ceilings(&raw.ceilings, check);
+    let tick = check.duration(
+        "policy.tick",
+        &raw.policy.tick,
+        Duration::from_millis(100),
+        Duration::from_mins(1),
+    );
+    let edges = edges(&raw.edges, check);
+    let exempt = exempt(&raw.exempt, check);
+    let containers = containers(&raw.container, check);
+    let rules = rules(&raw.rule, check);
+    Some(Config {
+        origin: None,
+        mode: raw.mode,
+        paths: paths?,
+        guard: guard?,
+        kernel: kernel?,
+        ceilings: ceilings?,
+        policy: Policy { tick: tick? },
+        edges: edges?,
+        exempt: exempt?,
+        containers,
+        rules: rules?,
+    })
+}
+
+fn paths(raw: &RawPaths, check: &mut Checker<'_>) -> Option<Paths> {
+    let key = "paths.control_socket";
+    let control_socket = check.path(key, &raw.control_socket);
+    if raw.control_socket.get_ref().len() > MAX_SOCKET_PATH {
+        let message = format!("the path of a socket has at most {MAX_SOCKET_PATH} bytes");
+        check.note(key, &raw.control_socket, message);
+    }
+    let control_group = raw.control_group.get_ref();
+    if control_group.is_empty() || control_group.contains(['\0', ':', '\n']) {
+        let message = format!("`{control_group}` is no name of a group");
+        check.note("paths.control_group", &raw.control_group, message);
+    }
+    let state = check.path("paths.state", &raw.state);
+    let pins = check.path("paths.pins", &raw.pins);
+    let cgroup_root = raw
+        .cgroup_root
+        .as_ref()
+        .map(|root| check.path("paths.cgroup_root", root));
+    Some(Paths {
+        control_socket: control_socket?,
+        control_group: control_group.clone(),
+        state: state?,
+        pins: pins?,
+        cgroup_root: match cgroup_root {
+            Some(root) => Some(root?),
+            None => None,
+        },
+    })
+}
+
+fn guard(raw: &RawGuard, text_len: usize, check: &mut Checker<'_>) -> Option<Guard> {
+    let direct_ports = check.ports("guard.direct_ports", &raw.direct_ports, 1);
+    let submission_ports = check.ports("guard.submission_ports", &raw.submission_ports, 0);
+    for port in raw.submission_ports.get_ref() {
+        let Some(direct) = raw.direct_ports.get_ref().iter().find(|&p| p == port) else {
+            continue;
+        };
+        // Blame the list that the operator wrote, not the default.
+        let (key, place) = if port.span().start < text_len {
+            ("guard.submission_ports", port)
+        } else {
+            ("guard.direct_ports", direct)
+        };
+        let number = port.get_ref();
+        let message =
+            format!("port {number} is in direct_ports and in submission_ports: choose one");
+        check.note(key, place, message);
+    }
+    let trusted = check.networks("guard.trusted", &raw.trusted, MAX_TRUSTED_NETWORKS);
+    Some(Guard {
+        direct_ports: direct_ports?,
+        submission_ports: submission_ports?,
+        deny: raw.deny,
+        trusted: trusted?,
+        trust_local_addresses: raw.trust_local_addresses,
+    })
+}
+
+fn kernel(raw: &RawKernel, check: &mut Checker<'_>) -> Option<Kernel> {
+    let max_sources = check.integer("kernel.max_sources", &raw.max_sources, 64, 1_000_000);
+    let events_per_source = check.rate("kernel.events_per_source", &raw.events_per_source);
+    Some(Kernel {
+        max_sources: max_sources?,
+        edge_attach: raw.edge_attach,
+        events_per_source: events_per_source?,
+    })
+}
+
+fn ceilings(raw: &RawCeilings, check: &mut Checker<'_>) -> Option<Ceilings> {
+    let mut ceiling = |key, raw: &Option<RawRate>| {
+        raw.as_ref()
+            .map_or(Some(None), |rate| check.rate(key, rate).map(Some))
+    };
+    let direct = ceiling("ceilings.direct", &raw.direct);
+    let submission = ceiling("ceilings.submission", &raw.submission);
+    let relay = ceiling("ceilings.relay", &raw.relay);
+    Some(Ceilings {
+        direct: direct?,
+        submission: submission?,
+        relay: relay?,
+    })
+}
+
+fn edges(raw: &RawEdges, check: &mut Checker<'_>) -> Option<EdgeNames> {
+    let include = check.globs("edges.include", &raw.include);
+    let exclude = check.globs("edges.exclude", &raw.exclude);
+    Some(EdgeNames::new(include?, exclude?))
+}
+
+fn exempt(raw: &[RawExempt], check: &mut Checker<'_>) -> Option<Vec<Exempt>> {
+    let mut names = HashSet::new();
+    let all: Vec<_> = raw
+        .iter()
+        .map(|exempt| {
+            let name = check.name("exempt.name", &exempt.name, &mut names);
+            let sources = check.sources("exempt.sources", &exempt.sources);
+            Some(Exempt {
+                name: name?,
+                sources: sources?,
+            })
+        })
+        .collect();
+    all.into_iter().collect()
+}
+
+fn containers(raw: &[RawContainer], check: &mut Checker<'_>) -> ContainerPatterns {
+    let mut names = HashSet::new();
+    let mut patterns = ContainerPatterns::default();
+    for container in raw {
+        let name = check.name("container.name", &container.name, &mut names);
+        for path in &container.paths {
+            let engine = name.as_deref().unwrap_or_default();
+            if let Err(error) = patterns.add(engine, path.get_ref()) {
+                check.note("container.paths", path, error);
+            }
+        }
+    }
+    patterns
+}
+
+fn rules(raw: &[RawRule], check: &mut Checker<'_>) -> Option<Vec<Rule>> {
+    let mut names = HashSet::new();
+    let all: Vec<_> = raw.iter().map(|raw| rule(raw, &mut names, check)).collect();
+    all.into_iter().collect()
+}
+
+fn rule(raw: &RawRule, names: &mut HashSet<String>, check: &mut Checker<'_>) -> Option<Rule> {
+    let name = check.name("rule.name", &raw.name, names);
+    let sources = check.sources("rule.sources", &raw.sources);
+    let window = check.duration("rule.window", &raw.window, SECOND, MAX_WINDOW);
+    let mut minimum = |key, value: &Option<Spanned<i64>>, max| match value {
+        Some(value) => check.integer(key, value, 1, max),
+        None => Some(0),
+    };
+    let min_attempts = minimum("rule.min_attempts", &raw.min_attempts, 1_000_000_000);
+    let min_destinations = minimum(
+        "rule.min_destinations",
+        &raw.min_destinations,
+        MAX_DESTINATIONS,
+    );
+    if raw.min_attempts.is_none() && raw.min_destinations.is_none() {
+        let message = "it has no minimum and would fit nobody: \
+                       write min_attempts, min_destinations or both";
+        check.note("rule", &raw.name, message);
+    }
+    let action = action(raw, check);
+    let duration = check.duration("rule.for", &raw.duration, SECOND, MAX_VERDICT);
+    Some(Rule {
+        name: name?,
+        sources: sources?,
+        class: raw.class,
+        window: window?,
+        min_attempts: min_attempts?,
+        min_destinations: min_destinations?,
+        action: action?,
+        duration: duration?,
+    })
+}
+
+fn action(raw: &RawRule, check: &mut Checker<'_>) -> Option<RuleAction> {
+    match (raw.action.get_ref(), &raw.limit) {
+        (RawAction::Block, None) => Some(RuleAction::Block),
+        (RawAction::Block, Some(limit)) => {
+            let message = "only `action = \"limit\"` has a limit: remove it or change the action";
+            check.note("rule.limit", limit, message);
+            None
+        }
+        (RawAction::Limit, Some(limit)) => check
+            .rate("rule.limit", limit.get_ref())
+            .map(RuleAction::Limit),
+        (RawAction::Limit, None) => {
+            let message = "`action = \"limit\"` needs a limit: write one such as \
+                           limit = { burst = 10, rate = 10, per = \"1h\" }";
+            check.note("rule.action", &raw.action, message);
+            None
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Which interfaces are edges, told by their names.
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+/// Globs on interface names: those that are edges, and exceptions from them.
+#[derive(Clone, Debug)]
+pub struct EdgeNames {
+    include: Globs,
+    exclude: Globs,
+}
+
+impl EdgeNames {
+    pub(super) fn new(include: Globs, exclude: Globs) -> Self {
+        Self { include, exclude }
+    }
+
+    /// Whether the interface is an edge, by its name.
+    pub fn matches(&self, name: &str) -> bool {
+        self.include.set.is_match(name) && !self.exclude.set.is_match(name)
+    }
+}
+
+impl PartialEq for EdgeNames {
+    fn eq(&self, other: &Self) -> bool {
+        self.include.patterns == other.include.patterns
+            && self.exclude.patterns == other.exclude.patterns
+    }
+}
+
+impl Eq for EdgeNames {}
+
+/// Compiled globs with their sources.
+#[derive(Clone, Debug)]
+pub(super) struct Globs {
+    patterns: Vec<String>,
+    set: GlobSet,
+}
+
+impl Globs {
+    pub(super) fn new(globs: &[Glob]) -> Result<Self, globset::Error> {
+        let mut set = GlobSetBuilder::new();
+        for glob in globs {
+            set.add(glob.clone());
+        }
+        Ok(Self {
+            patterns: globs.iter().map(|glob| glob.glob().to_owned()).collect(),
+            set: set.build()?,
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! The configuration as it is written. Every key that is not an `Option` has its default in the
+//! reference file.
+
+use serde::Deserialize;
+use serde_spanned::Spanned;
+
+use super::{DenyError, EdgeAttach};
+use crate::model::{ClassName, Mode};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a configuration")]
+pub(super) struct RawConfig {
+    pub(super) mode: Mode,
+    pub(super) paths: RawPaths,
+    pub(super) guard: RawGuard,
+    pub(super) kernel: RawKernel,
+    pub(super) ceilings: RawCeilings,
+    pub(super) policy: RawPolicy,
+    pub(super) edges: RawEdges,
+    pub(super) exempt: Vec<RawExempt>,
+    pub(super) container: Vec<RawContainer>,
+    pub(super) rule: Vec<RawRule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [paths]")]
+pub(super) struct RawPaths {
+    pub(super) control_socket: Spanned<String>,
+    pub(super) control_group: Spanned<String>,
+    pub(super) state: Spanned<String>,
+    pub(super) pins: Spanned<String>,
+    pub(super) cgroup_root: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [guard]")]
+pub(super) struct RawGuard {
+    pub(super) direct_ports: Spanned<Vec<Spanned<i64>>>,
+    pub(super) submission_ports: Spanned<Vec<Spanned<i64>>>,
+    pub(super) deny: DenyError,
+    pub(super) trusted: Spanned<Vec<Spanned<String>>>,
+    pub(super) trust_local_addresses: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [kernel]")]
+pub(super) struct RawKernel {
+    pub(super) max_sources: Spanned<i64>,
+    pub(super) edge_attach: EdgeAttach,
+    pub(super) events_per_source: RawRate,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [ceilings]")]
+pub(super) struct RawCeilings {
+    pub(super) direct: Option<RawRate>,
+    pub(super) submission: Option<RawRate>,
+    pub(super) relay: Option<RawRate>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a rate such as { burst = 10, rate = 10, per = '1h' }"
+)]
+pub(super) struct RawRate {
+    pub(super) burst: Spanned<i64>,
+    pub(super) rate: Spanned<i64>,
+    pub(super) per: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [policy]")]
+pub(super) struct RawPolicy {
+    pub(super) tick: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [edges]")]
+pub(super) struct RawEdges {
+    pub(super) include: Vec<Spanned<String>>,
+    pub(super) exclude: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [[exempt]]")]
+pub(super) struct RawExempt {
+    pub(super) name: Spanned<String>,
+    pub(super) sources: Spanned<Vec<Spanned<String>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [[container]]")]
+pub(super) struct RawContainer {
+    pub(super) name: Spanned<String>,
+    pub(super) paths: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [[rule]]")]
+pub(super) struct RawRule {
+    pub(super) name: Spanned<String>,
+    pub(super) sources: Spanned<Vec<Spanned<String>>>,
+    pub(super) class: ClassName,
+    pub(super) window: Spanned<String>,
+    pub(super) min_attempts: Option<Spanned<i64>>,
+    pub(super) min_destinations: Option<Spanned<i64>>,
+    pub(super) action: Spanned<RawAction>,
+    pub(super) limit: Option<Spanned<RawRate>>,
+    #[serde(rename = "for")]
+    pub(super) duration: Spanned<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RawAction {
+    Block,
+    Limit,
+}
