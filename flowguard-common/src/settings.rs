@@ -26,7 +26,8 @@ pub struct Settings {
     /// The errno a denied `connect()` gets, where the kernel can set one: 111 (ECONNREFUSED)
     /// or 1 (EPERM).
     pub deny_errno: u32,
-    /// Cookie of the host's network namespace: uids mean host users only there.
+    /// Cookie of the host's network namespace: uids mean host users only there. 0: the kernel
+    /// does not tell it (before Linux 5.14), and every namespace passes for the host's.
     pub host_netns: u64,
     /// Seed of the destination hash.
     pub hash_seed: u64,
@@ -50,6 +51,12 @@ impl Settings {
     #[inline(always)]
     pub fn is_guarded(&self, port: u16) -> bool {
         has(&self.guarded, port)
+    }
+
+    /// Whether this is the cookie of the host's network namespace.
+    #[inline(always)]
+    pub const fn is_host(&self, netns: u64) -> bool {
+        self.host_netns == 0 || self.host_netns == netns
     }
 
     /// The class of a connection to a guarded port; `trusted` says that the destination is on the

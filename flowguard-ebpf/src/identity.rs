@@ -40,7 +40,7 @@ pub(crate) fn of_task(settings: &Settings, netns: u64, uid: u32) -> Who {
             return Who::Source(*source);
         }
     }
-    if netns != settings.host_netns {
+    if !settings.is_host(netns) {
         // SAFETY: as above.
         if let Some(source) = unsafe { NETNS.get(&netns) } {
             return Who::Source(*source);

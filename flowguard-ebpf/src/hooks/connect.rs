@@ -120,7 +120,7 @@ pub(crate) fn decide(ctx: &SockAddrContext, hook: Hook, dst: &Addr, port: u16) -
 /// the container never gets there.
 #[inline(always)]
 fn is_seen_at_edge(settings: &Settings, source: u32, netns: u64, dst: &Addr) -> bool {
-    netns != settings.host_netns
+    !settings.is_host(netns)
         && !addr::is_loopback(dst)
         && SOURCES
             .get(source)

@@ -93,7 +93,7 @@ pub fn summary(name: &SourceName, id: Option<u32>, account: &Account, now: &Mome
         .max()
         .unwrap_or(0);
     Source {
-        source: format!("{}:{}", name.kind.name(), name.name),
+        source: full_name(name),
         kind: name.kind.name().to_owned(),
         name: name.name.clone(),
         id,
@@ -175,4 +175,9 @@ pub fn sources(pins: &Path) -> Result<Vec<Source>, KernelError> {
     }
     sources.sort_by(|a, b| a.source.cmp(&b.source));
     Ok(sources)
+}
+
+/// `kind:name`, unescaped: what goes into JSON and records.
+pub fn full_name(name: &SourceName) -> String {
+    format!("{}:{}", name.kind.name(), name.name)
 }

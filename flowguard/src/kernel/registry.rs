@@ -180,7 +180,8 @@ impl Registry {
         Ok(id)
     }
 
-    /// Makes an identity lead to a source. Edges have their own way, see [`Self::set_edge`].
+    /// Makes an identity lead to a source. For a device
+    /// only what [`Self::lead_edge`] does, as an Ethernet device.
     ///
     /// # Errors
     ///
@@ -202,20 +203,20 @@ impl Registry {
                     .map_err(KernelError::map(MAP_NETNS))?;
             }
             Identity::Edge(ifindex) => {
-                return self.set_edge(ifindex, source, flowguard_common::source::LINK_ETHERNET);
+                return self.lead_edge(ifindex, source, flowguard_common::source::LINK_ETHERNET);
             }
         }
         self.identities.insert(identity, source);
         Ok(())
     }
 
-    /// Makes a device's packets a source's, and lets its connect hooks leave the counting to the
-    /// device.
+    /// Makes a device's packets a source's. Until [`Self::settle_edge`] the source's connect hooks
+    /// go on counting, so the program can be attached in between without a gap.
     ///
     /// # Errors
     ///
     /// A map is full or cannot be written.
-    pub fn set_edge(&mut self, ifindex: u32, source: u32, link: u32) -> Result<(), KernelError> {
+    pub fn lead_edge(&mut self, ifindex: u32, source: u32, link: u32) -> Result<(), KernelError> {
         let slot = self.slot(ifindex);
         self.edges
             .insert(
@@ -230,11 +231,21 @@ impl Registry {
             )
             .map_err(KernelError::map(MAP_EDGES))?;
         self.slots.insert(ifindex, slot);
-        let before = self.identities.insert(Identity::Edge(ifindex), source);
-        self.flag_edge(source)?;
-        match before {
+        match self.identities.insert(Identity::Edge(ifindex), source) {
             Some(before) if before != source => self.flag_edge(before),
             _ => Ok(()),
+        }
+    }
+
+    /// The program is attached: the connect hooks leave the counting to the device.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn settle_edge(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        match self.lookup(Identity::Edge(ifindex)) {
+            Some(source) => self.flag_edge(source),
+            None => Ok(()),
         }
     }
 

@@ -1,0 +1,185 @@
+//! Devices that come and go: whose they are, and the edge program on them.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use flowguard_common::source::{Kind, LINK_ETHERNET, LINK_IP};
+
+use super::{lookup, state::State};
+use crate::{
+    identity::{
+        self,
+        links::{Link, LinkEvent},
+        netns::Peer,
+    },
+    kernel::{Identity, KernelError},
+};
+
+/// How long a device without a container is looked at again: an engine makes the device before
+/// it moves its processes in.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// The devices there are.
+#[derive(Debug, Default)]
+pub(super) struct Devices {
+    links: HashMap<u32, Link>,
+    /// Namespace cookie behind each attached device.
+    netns: HashMap<u32, u64>,
+    /// Devices without a container, and until when they are looked at again.
+    settling: HashMap<u32, Instant>,
+}
+
+impl State {
+    /// Something happened to a device.
+    pub(super) fn on_link(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Up(link) => {
+                let ifindex = link.ifindex;
+                self.devices.links.insert(ifindex, link);
+                self.devices.settling.insert(ifindex, Instant::now() + SETTLING);
+                self.look_at(vec![ifindex]);
+            }
+            LinkEvent::Gone { ifindex } => self.device_gone(ifindex),
+            LinkEvent::AddressesChanged => self.on_addresses(),
+            LinkEvent::Synced => self.forget_dead_edges(),
+        }
+    }
+
+    fn on_addresses(&mut self) {
+        if !self.config.guard.trust_local_addresses {
+            return;
+        }
+        if let Err(error) = self.put_policy_in_force() {
+            tracing::error!(%error, "cannot tell the kernel this host's new addresses");
+        }
+    }
+
+    /// Edges that an earlier daemon attached and that died while none ran.
+    fn forget_dead_edges(&mut self) {
+        let dead: Vec<u32> = self
+            .kernel
+            .registry
+            .all_identities()
+            .filter_map(|(identity, _)| match identity {
+                Identity::Edge(ifindex) => Some(ifindex),
+                Identity::Uid(_) | Identity::Cgroup(_) | Identity::Netns(_) => None,
+            })
+            .filter(|ifindex| !self.devices.links.contains_key(ifindex))
+            .collect();
+        for ifindex in dead {
+            self.device_gone(ifindex);
+        }
+    }
+
+    /// Finds out whose devices these are, if they are edges by their names; lets go of others.
+    fn look_at(&mut self, devices: Vec<u32>) {
+        let mut edges = Vec::new();
+        for ifindex in devices {
+            let Some(link) = self.devices.links.get(&ifindex) else {
+                continue;
+            };
+            if self.config.edges.matches(&link.name) {
+                edges.push(link.clone());
+            } else if self.kernel.registry.lookup(Identity::Edge(ifindex)).is_some() {
+                self.release(ifindex);
+            }
+        }
+        if !edges.is_empty() {
+            lookup::peers(edges, &self.lookups);
+        }
+    }
+
+    /// After a change of names that are edges.
+    pub(super) fn look_at_all_devices(&mut self) {
+        self.look_at(self.devices.links.keys().copied().collect());
+    }
+
+    /// Devices that a container may have moved in behind meanwhile.
+    pub(super) fn look_at_settling_devices(&mut self) {
+        let now = Instant::now();
+        self.devices.settling.retain(|_, until| *until > now);
+        let waiting: Vec<u32> = self
+            .devices
+            .settling
+            .keys()
+            .copied()
+            .filter(|ifindex| {
+                let owner = self.kernel.registry.lookup(Identity::Edge(*ifindex));
+                let name = owner.and_then(|id| self.kernel.registry.name(id));
+                name.is_none_or(|name| name.kind == Kind::Iface)
+            })
+            .collect();
+        if !waiting.is_empty() {
+            self.look_at(waiting);
+        }
+    }
+
+    /// A container appeared: it may be behind a device that is there already.
+    pub(super) fn settle_devices(&mut self) {
+        let until = Instant::now() + SETTLING;
+        for ifindex in self.devices.links.keys() {
+            self.devices.settling.insert(*ifindex, until);
+        }
+    }
+
+    /// It is known what is behind these devices.
+    pub(super) fn on_peers(&mut self, links: &[Link], peers: &HashMap<u32, Peer>) {
+        for link in links {
+            // It may have gone or changed while we looked; then another look is under way.
+            if self.devices.links.get(&link.ifindex) != Some(link) {
+                continue;
+            }
+            if let Err(error) = self.guard_device(link, peers.get(&link.ifindex)) {
+                let name = crate::model::escape(&link.name);
+                self.warn(
+                    "edge",
+                    Some(format!(
+                        "the device {name} is not guarded, so its packets are not counted: {error:#}",
+                        error = anyhow::Error::from(error)
+                    )),
+                );
+            }
+        }
+    }
+
+    fn guard_device(&mut self, link: &Link, peer: Option<&Peer>) -> Result<(), KernelError> {
+        let cgroups = peer.map(|peer| peer.cgroups.as_slice()).unwrap_or_default();
+        let owner = identity::edge_owner(&link.name, cgroups, |path| self.container_of(path));
+        let source = self.register(&owner)?;
+        if let Some(cookie) = peer.and_then(|peer| peer.cookie) {
+            self.kernel.registry.lead(Identity::Netns(cookie), source)?;
+            self.devices.netns.insert(link.ifindex, cookie);
+        }
+        let layer = if link.has_ethernet { LINK_ETHERNET } else { LINK_IP };
+        // The device first: from the moment the connect hooks leave the counting to it, it counts.
+        self.kernel.registry.lead_edge(link.ifindex, source, layer)?;
+        self.kernel.edges.attach(link.ifindex, &link.name)?;
+        self.kernel.registry.settle_edge(link.ifindex)
+    }
+
+    fn device_gone(&mut self, ifindex: u32) {
+        self.devices.links.remove(&ifindex);
+        self.devices.settling.remove(&ifindex);
+        self.release(ifindex);
+    }
+
+    /// Lets go of a device.
+    fn release(&mut self, ifindex: u32) {
+        let cookie = self.devices.netns.remove(&ifindex).map(Identity::Netns);
+        for identity in [Some(Identity::Edge(ifindex)), cookie].into_iter().flatten() {
+            if let Err(error) = self.kernel.registry.forget(identity) {
+                tracing::error!(%error, %identity, "cannot forget an identity");
+            }
+        }
+        let done = if self.devices.links.contains_key(&ifindex) {
+            self.kernel.edges.detach(ifindex)
+        } else {
+            self.kernel.edges.gone(ifindex)
+        };
+        if let Err(error) = done {
+            tracing::error!(%error, ifindex, "cannot let go of a device");
+        }
+    }
+}

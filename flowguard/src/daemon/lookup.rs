@@ -1,0 +1,61 @@
+//! Look-ups that may block, away from the daemon's task: name services can take seconds, and
+//! walking `/proc` takes milliseconds.
+
+use std::collections::HashMap;
+
+use tokio::sync::mpsc;
+
+use crate::identity::{
+    links::Link,
+    netns::{self, Peer},
+    users,
+};
+
+/// The answer of a look-up.
+#[derive(Debug)]
+pub(super) enum Lookup {
+    /// The name of a user; none: it has none, or the name service failed.
+    User {
+        /// Who.
+        uid: u32,
+        /// The name.
+        name: Option<String>,
+    },
+    /// What is at the other end of some devices.
+    Peers {
+        /// The devices.
+        links: Vec<Link>,
+        /// Their peers by interface index.
+        peers: HashMap<u32, Peer>,
+    },
+}
+
+/// Asks for a user's name.
+pub(super) fn user(uid: u32, answers: &mpsc::Sender<Lookup>) {
+    spawn(answers, move || {
+        let name = users::user_name(uid).unwrap_or_else(|error| {
+            tracing::error!(uid, %error, "cannot look a user up");
+            None
+        });
+        Lookup::User { uid, name }
+    });
+}
+
+/// Asks what is at the other end of devices.
+pub(super) fn peers(links: Vec<Link>, answers: &mpsc::Sender<Lookup>) {
+    spawn(answers, move || {
+        let peers = netns::find_peers(&links).unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot tell which containers are behind which devices");
+            HashMap::new()
+        });
+        Lookup::Peers { links, peers }
+    });
+}
+
+fn spawn(answers: &mpsc::Sender<Lookup>, look: impl FnOnce() -> Lookup + Send + 'static) {
+    let answers = answers.clone();
+    tokio::task::spawn_blocking(move || {
+        // Nobody listens any more when the daemon stops.
+        drop(answers.blocking_send(look()));
+    });
+}

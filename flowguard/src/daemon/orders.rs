@@ -1,0 +1,183 @@
+//! What operators order, and whom they mean.
+
+use std::time::Duration;
+
+use flowguard_common::{
+    class::Class,
+    verdict::{ACTION_ALLOW, ACTION_BLOCK, Rate, VERDICT_BY_HAND, Verdict},
+};
+
+use super::{
+    handle::{Order, RequestError},
+    state::State,
+    verdicts::{expires_ns, until},
+};
+use crate::{
+    control::api::{ActionName, Unblocked, VerdictRecord},
+    identity::{cgroup, users},
+    kernel::{Identity, KernelError, offline},
+    model::{SourceName, SourceRef},
+};
+
+/// How long a name service may take when an operator waits for it.
+const NAME_SERVICE: Duration = Duration::from_secs(5);
+
+/// Digits of a container id that name it.
+const SHORT_ID: usize = 12;
+
+impl From<KernelError> for RequestError {
+    fn from(error: KernelError) -> Self {
+        Self::Internal { reason: format!("{:#}", anyhow::Error::from(error)) }
+    }
+}
+
+impl State {
+    /// Carries out an order; the new records, one per class.
+    pub(super) async fn order(&mut self, order: Order) -> Result<Vec<VerdictRecord>, RequestError> {
+        let (action, rate) = match order.action {
+            ActionName::Block => (ACTION_BLOCK, Rate::UNLIMITED),
+            ActionName::Allow => (ACTION_ALLOW, Rate::UNLIMITED),
+            ActionName::Limit => {
+                return Err(RequestError::BadRequest {
+                    reason: "only `block` and `allow` can be ordered".to_owned(),
+                });
+            }
+        };
+        let source = self.source_for_order(&order.source).await?;
+        let now = self.now();
+        let name = self.kernel.registry.name(source).map(offline::full_name).unwrap_or_default();
+        let mut records = Vec::new();
+        for class in &order.classes {
+            let record = VerdictRecord {
+                record: 0,
+                source: name.clone(),
+                class: *class,
+                action: order.action,
+                rule: None,
+                by: order.by.clone(),
+                reason: order.reason.clone(),
+                mode: self.config.mode,
+                since: now.wall,
+                until: until(&now, order.duration),
+                ended: None,
+                observations: Vec::new(),
+                events: self.evidence.of(source, Some(*class)),
+            };
+            let verdict = Verdict {
+                action,
+                flags: VERDICT_BY_HAND,
+                expires_ns: expires_ns(&now, order.duration),
+                rate,
+                record: 0,
+            };
+            records.push(self.install(source, record, verdict)?);
+        }
+        tracing::warn!(source = %order.source, by = %order.by, action = %order.action, "ordered");
+        Ok(records)
+    }
+
+    /// Lifts the verdicts of one source, or all.
+    pub(super) fn unblock(
+        &mut self,
+        source: Option<&SourceRef>,
+        by: &str,
+    ) -> Result<Unblocked, RequestError> {
+        let only = source.map(|source| self.known_source(source)).transpose()?;
+        let keys: Vec<(u32, Class)> = self
+            .verdicts
+            .keys()
+            .filter(|(id, _)| only.is_none_or(|only| only == *id))
+            .copied()
+            .collect();
+        let mut lifted = Vec::new();
+        for (id, class) in keys {
+            lifted.extend(self.lift(id, class, by)?);
+        }
+        tracing::warn!(by, lifted = lifted.len(), "unblocked");
+        Ok(Unblocked { lifted })
+    }
+
+    /// The id of a source that is known.
+    pub(super) fn known_source(&self, source: &SourceRef) -> Result<u32, RequestError> {
+        self.find(source)
+            .ok_or_else(|| RequestError::NoSuchSource { source_ref: source.clone() })
+    }
+
+    fn find(&self, source: &SourceRef) -> Option<u32> {
+        let registry = &self.kernel.registry;
+        match source {
+            SourceRef::User(name) => registry.id(&SourceName::user(name.as_str())).or_else(|| {
+                let uid = name.trim_start_matches('#').parse().ok()?;
+                registry.lookup(Identity::Uid(uid))
+            }),
+            SourceRef::Container(name) => {
+                registry.id(&SourceName::container(name.as_str())).or_else(|| {
+                    let short = name.get(..SHORT_ID).filter(|_| is_id(name))?;
+                    registry.id(&SourceName::container(short))
+                })
+            }
+            SourceRef::Cgroup(path) => {
+                let id = cgroup::cgroup_id(&cgroup::directory(&self.host.cgroup_mount, path)).ok()?;
+                registry.lookup(Identity::Cgroup(id))
+            }
+            SourceRef::Iface(name) => registry.id(&SourceName::iface(name.as_str())),
+            SourceRef::Addr(_) => None,
+        }
+    }
+
+    /// The id of a source that need not have been active yet: users and cgroups that exist are
+    /// registered.
+    async fn source_for_order(&mut self, source: &SourceRef) -> Result<u32, RequestError> {
+        if let Some(id) = self.find(source) {
+            return Ok(id);
+        }
+        let missing = || RequestError::NoSuchSource { source_ref: source.clone() };
+        let (identity, name) = match source {
+            SourceRef::User(user) => user_identity(user).await?.ok_or_else(missing)?,
+            SourceRef::Cgroup(path) => {
+                let directory = cgroup::directory(&self.host.cgroup_mount, path);
+                let id = cgroup::cgroup_id(&directory).map_err(|_| missing())?;
+                (Identity::Cgroup(id), SourceName::container(path.as_str()))
+            }
+            SourceRef::Addr(_) => {
+                return Err(RequestError::BadRequest {
+                    reason: "addresses are sources only on gateways, which this version does not \
+                             guard: name the user, container or interface instead"
+                        .to_owned(),
+                });
+            }
+            SourceRef::Container(_) | SourceRef::Iface(_) => return Err(missing()),
+        };
+        let id = self.register(&name)?;
+        self.kernel.registry.lead(identity, id)?;
+        if let (Identity::Cgroup(cgroup), SourceRef::Cgroup(path)) = (identity, source) {
+            self.cgroups.insert(cgroup, path.clone());
+        }
+        Ok(id)
+    }
+}
+
+fn is_id(name: &str) -> bool {
+    name.len() >= SHORT_ID && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Asks the name service who `user:TEXT` is.
+async fn user_identity(text: &str) -> Result<Option<(Identity, SourceName)>, RequestError> {
+    let text = text.to_owned();
+    let look = tokio::task::spawn_blocking(move || {
+        let Some(uid) = users::uid_of(&text)? else {
+            return Ok(None);
+        };
+        let name = users::user_name(uid)?.unwrap_or_else(|| format!("#{uid}"));
+        Ok::<_, users::LookupError>(Some((Identity::Uid(uid), SourceName::user(name))))
+    });
+    let failed = |reason: String| RequestError::Internal { reason };
+    match tokio::time::timeout(NAME_SERVICE, look).await {
+        Ok(Ok(Ok(found))) => Ok(found),
+        Ok(Ok(Err(error))) => Err(failed(format!("cannot look the user up: {error}"))),
+        Ok(Err(error)) => Err(failed(format!("the look-up of the user failed: {error}"))),
+        Err(_) => Err(failed(
+            "the name service does not answer: give the user as user:UID instead".to_owned(),
+        )),
+    }
+}

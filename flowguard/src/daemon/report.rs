@@ -1,0 +1,135 @@
+//! Answers to questions.
+
+use std::collections::BTreeMap;
+
+use flowguard_common::counters::Stat;
+
+use super::{handle::RequestError, state::State};
+use crate::{
+    control::api::{Source, SourceDetail, Status},
+    kernel::{
+        Identity, KernelError,
+        offline::{self, Account, Accounts},
+    },
+    model::{ClassName, SourceRef, Totals},
+};
+
+/// Past verdicts shown with a source.
+const PAST_VERDICTS: u32 = 20;
+
+impl State {
+    /// Everything counted, by who it belongs to.
+    pub(super) fn accounts(&self) -> Result<Accounts, KernelError> {
+        let kernel = &self.kernel;
+        Accounts::read(&kernel.registry, &kernel.counters, &kernel.fallback)
+    }
+
+    /// How the guard is.
+    pub(super) fn status(&self) -> Result<Status, RequestError> {
+        let accounts = self.accounts()?;
+        let mut totals: BTreeMap<ClassName, Totals> = BTreeMap::new();
+        for account in accounts.registered.values().chain(accounts.unregistered.values()) {
+            for (class, counters) in account {
+                *totals.entry(*class).or_default() += (*counters).into();
+            }
+        }
+        let mut hooks = vec!["connect4".to_owned(), "connect6".to_owned()];
+        let mut edges: Vec<_> = self.kernel.edges.attached().values().collect();
+        edges.sort();
+        hooks.extend(edges.into_iter().map(|name| format!("edge {name}")));
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started,
+            mode: self.config.mode,
+            config: self.config.origin.as_ref().map(|path| path.display().to_string()),
+            config_loaded: self.config_loaded,
+            pins: self.config.paths.pins.display().to_string(),
+            hooks,
+            adopted: self.adopted,
+            sources: self.kernel.registry.sources().count() as u64,
+            source_capacity: self.kernel.registry.capacity().into(),
+            verdicts: self.verdicts.len() as u64,
+            totals,
+            kernel: Stat::ALL
+                .iter()
+                .map(|stat| (stat.name().to_owned(), self.kernel.counters.stat(*stat)))
+                .collect(),
+            warnings: self.warnings.values().cloned().collect(),
+        })
+    }
+
+    /// All sources, registered or not, in order.
+    pub(super) fn sources(&self) -> Result<Vec<Source>, RequestError> {
+        let accounts = self.accounts()?;
+        let now = self.now();
+        let mut sources: Vec<Source> = accounts
+            .registered
+            .iter()
+            .filter_map(|(id, account)| self.summary(*id, account))
+            .collect();
+        sources.extend(accounts.unregistered.iter().map(|(identity, account)| {
+            offline::summary(&offline::provisional_name(*identity), None, account, &now)
+        }));
+        sources.sort_by(|a, b| a.source.cmp(&b.source));
+        Ok(sources)
+    }
+
+    fn summary(&self, id: u32, account: &Account) -> Option<Source> {
+        let name = self.kernel.registry.name(id)?;
+        let mut source = offline::summary(name, Some(id), account, &self.now());
+        source.exempt = self.config.exempt(name).map(ToOwned::to_owned);
+        source.verdict = offline::gravest(
+            self.verdicts
+                .iter()
+                .filter(|((of, _), _)| *of == id)
+                .map(|(_, record)| record.action),
+        );
+        Some(source)
+    }
+
+    /// Everything about one source.
+    pub(super) fn show(&mut self, source: &SourceRef) -> Result<SourceDetail, RequestError> {
+        let id = self.known_source(source)?;
+        let accounts = self.accounts()?;
+        let account = accounts.registered.get(&id).cloned().unwrap_or_default();
+        let summary = self
+            .summary(id, &account)
+            .ok_or_else(|| RequestError::NoSuchSource { source_ref: source.clone() })?;
+        let found = self.store.of_source(&summary.source, PAST_VERDICTS);
+        let mut verdicts = match found {
+            Ok(verdicts) => verdicts,
+            Err(error) => {
+                self.warn_store(Some(error));
+                Vec::new()
+            }
+        };
+        // Those in force are in memory even when the database is not there.
+        for ((_, _), record) in self.verdicts.iter().filter(|((of, _), _)| *of == id) {
+            if !verdicts.iter().any(|known| known.record == record.record) {
+                verdicts.insert(0, record.clone());
+            }
+        }
+        let identities = self.kernel.registry.identities(id);
+        Ok(SourceDetail {
+            summary,
+            identities: identities.into_iter().map(|identity| self.describe(identity)).collect(),
+            verdicts,
+            events: self.evidence.of(id, None),
+        })
+    }
+
+    fn describe(&self, identity: Identity) -> String {
+        match identity {
+            Identity::Cgroup(id) => match self.cgroups.get(&id) {
+                Some(path) => format!("{identity} {path}"),
+                None => identity.to_string(),
+            },
+            Identity::Edge(ifindex) => match self.kernel.edges.attached().get(&ifindex) {
+                Some(name) => format!("edge {name}"),
+                None => identity.to_string(),
+            },
+            Identity::Uid(_) | Identity::Netns(_) => identity.to_string(),
+        }
+    }
+}

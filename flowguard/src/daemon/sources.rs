@@ -1,0 +1,147 @@
+//! Registering sources: from an identity the kernel saw to a tenant with a name.
+
+use std::collections::BTreeSet;
+
+use flowguard_common::{
+    class::Class,
+    verdict::{ACTION_ALLOW, Rate, VERDICT_EXEMPT, Verdict},
+};
+
+use super::{lookup, state::State};
+use crate::{
+    identity::cgroup_watch::CgroupEvent,
+    kernel::{Identity, KernelError, offline},
+    model::SourceName,
+};
+
+impl State {
+    /// The id of a source, registering it with its exemption if it is new.
+    pub(super) fn register(&mut self, name: &SourceName) -> Result<u32, KernelError> {
+        if let Some(id) = self.kernel.registry.id(name) {
+            return Ok(id);
+        }
+        let registered = self.kernel.registry.register(name);
+        self.warn("registry", registered.as_ref().err().map(ToString::to_string));
+        let id = registered?;
+        self.exempt_or_not(id);
+        Ok(id)
+    }
+
+    /// Registers a source and makes an identity lead to it.
+    pub(super) fn register_identity(&mut self, identity: Identity, name: &SourceName) {
+        let done = self
+            .register(name)
+            .and_then(|id| self.kernel.registry.lead(identity, id));
+        if let Err(error) = done {
+            tracing::error!(source = %name, %identity, %error, "cannot register");
+        }
+    }
+
+    /// Gives a source the `allow` of an exemption, or takes it away, as the configuration says.
+    /// A verdict in force goes before an exemption.
+    pub(super) fn exempt_or_not(&mut self, id: u32) {
+        let Some(name) = self.kernel.registry.name(id) else {
+            return;
+        };
+        let exempt = self.config.exempt(name).is_some();
+        for class in Class::ALL {
+            if self.verdicts.contains_key(&(id, class)) {
+                continue;
+            }
+            let done = if exempt {
+                self.kernel.verdicts.set(id, class, &EXEMPTION)
+            } else if self.exempted.contains(&id) {
+                self.kernel.verdicts.lift(id, class)
+            } else {
+                Ok(())
+            };
+            if let Err(error) = done {
+                tracing::error!(source = id, %error, "cannot change an exemption");
+            }
+        }
+        if exempt {
+            self.exempted.insert(id);
+        } else {
+            self.exempted.remove(&id);
+        }
+    }
+
+    /// After a change of the configuration.
+    pub(super) fn exempt_all_or_not(&mut self) {
+        let ids: Vec<u32> = self.kernel.registry.sources().map(|(id, _)| id).collect();
+        for id in ids {
+            self.exempt_or_not(id);
+        }
+    }
+
+    /// An identity made an attempt and is not registered.
+    pub(super) fn on_newcomer(&self, identity: Identity) {
+        if let Identity::Uid(uid) = identity {
+            lookup::user(uid, &self.lookups);
+        }
+    }
+
+    /// Registers who is found in the fallback. A namespace waits for a tick, since a device that
+    /// just appeared may be about to claim it.
+    pub(super) fn register_newcomers(&mut self, unregistered: impl Iterator<Item = Identity>) {
+        let found: BTreeSet<Identity> = unregistered.collect();
+        for identity in &found {
+            match identity {
+                Identity::Uid(_) => self.on_newcomer(*identity),
+                Identity::Netns(_) if self.newcomers.contains(identity) => {
+                    self.register_identity(*identity, &offline::provisional_name(*identity));
+                }
+                Identity::Netns(_) | Identity::Cgroup(_) | Identity::Edge(_) => {}
+            }
+        }
+        self.newcomers = found;
+    }
+
+    /// The name service answered.
+    pub(super) fn on_user(&mut self, uid: u32, name: Option<String>) {
+        let identity = Identity::Uid(uid);
+        if self.kernel.registry.lookup(identity).is_none() {
+            let name = SourceName::user(name.unwrap_or_else(|| format!("#{uid}")));
+            self.register_identity(identity, &name);
+        }
+    }
+
+    /// A cgroup came or went.
+    pub(super) fn on_cgroup(&mut self, event: CgroupEvent) {
+        match event {
+            CgroupEvent::Appeared { path, id } => {
+                if let Some(name) = self.container_of(&path) {
+                    self.register_identity(Identity::Cgroup(id), &SourceName::container(name));
+                    self.cgroups.insert(id, path);
+                    self.settle_devices();
+                }
+            }
+            CgroupEvent::Gone { id, .. } => self.forget_cgroup(id),
+            CgroupEvent::Synced => {}
+            CgroupEvent::Unwatched { directories } => self.warn(
+                "cgroups",
+                Some(format!(
+                    "{directories} cgroups cannot be watched, so new containers in them are \
+                     noticed a few seconds late: raise sysctl fs.inotify.max_user_watches"
+                )),
+            ),
+        }
+    }
+
+    /// A cgroup is no container any more. Its namespace and its device still lead to it.
+    pub(super) fn forget_cgroup(&mut self, id: u64) {
+        self.cgroups.remove(&id);
+        if let Err(error) = self.kernel.registry.forget(Identity::Cgroup(id)) {
+            tracing::error!(cgroup = id, %error, "cannot forget a cgroup");
+        }
+    }
+}
+
+/// What an exempt source's verdict says.
+const EXEMPTION: Verdict = Verdict {
+    action: ACTION_ALLOW,
+    flags: VERDICT_EXEMPT,
+    expires_ns: 0,
+    rate: Rate::UNLIMITED,
+    record: 0,
+};

@@ -1,0 +1,128 @@
+//! Everything the daemon knows, owned by its one task.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use flowguard_common::class::Class;
+use jiff::Timestamp;
+use tokio::sync::{broadcast, mpsc};
+
+use super::{devices::Devices, evidence::Evidence, lookup::Lookup};
+use crate::{
+    config::{Config, ContainerPatterns},
+    control::api::{self, VerdictRecord},
+    identity::links,
+    kernel::{Identity, Kernel, KernelError, Policy, clock::Moment},
+    model::ClassName,
+    policy::Engine,
+    store::Store,
+};
+
+/// Patterns that the cgroup watch reads while the daemon may exchange them.
+pub(super) type SharedPatterns = Arc<RwLock<ContainerPatterns>>;
+
+/// Where this daemon stands on the host.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    /// Mount point of the cgroup2 hierarchy.
+    pub(super) cgroup_mount: PathBuf,
+    /// The guarded part of it, as a path from its root.
+    pub(super) cgroup: String,
+    /// Cookie of the network namespace.
+    pub(super) netns: u64,
+}
+
+/// The daemon's state.
+pub(super) struct State {
+    pub(super) config: Config,
+    pub(super) config_loaded: Timestamp,
+    pub(super) started: Timestamp,
+    pub(super) adopted: bool,
+    pub(super) host: Host,
+    pub(super) kernel: Kernel,
+    pub(super) store: Store,
+    pub(super) engine: Engine,
+    pub(super) patterns: SharedPatterns,
+    pub(super) evidence: Evidence,
+    pub(super) devices: Devices,
+    /// Verdicts in force, exemptions not among them.
+    pub(super) verdicts: BTreeMap<(u32, Class), VerdictRecord>,
+    /// Sources whose `allow` in the kernel comes from a rule of the configuration.
+    pub(super) exempted: HashSet<u32>,
+    /// Paths of registered cgroups.
+    pub(super) cgroups: HashMap<u64, String>,
+    /// Unregistered identities seen at the last tick.
+    pub(super) newcomers: BTreeSet<Identity>,
+    /// What is wrong, by what it is about.
+    pub(super) warnings: BTreeMap<&'static str, String>,
+    pub(super) broadcast: broadcast::Sender<api::Event>,
+    /// Answers of look-ups that may block come back here.
+    pub(super) lookups: mpsc::Sender<Lookup>,
+}
+
+impl State {
+    /// Hands the kernel what it needs of the configuration.
+    pub(super) fn put_policy_in_force(&mut self) -> Result<(), KernelError> {
+        let policy = self.kernel_policy(&self.config);
+        self.kernel.settings.swap(&policy)
+    }
+
+    /// What the kernel needs of a configuration.
+    pub(super) fn kernel_policy(&self, config: &Config) -> Policy {
+        let mut trusted = config.guard.trusted.clone();
+        if config.guard.trust_local_addresses {
+            match links::local_addresses() {
+                Ok(addresses) => trusted.extend(addresses.into_iter().map(ipnet::IpNet::from)),
+                Err(error) => tracing::error!(
+                    %error,
+                    "cannot list this host's addresses: connections to them count as going out"
+                ),
+            }
+        }
+        let ceiling = |class| config.ceilings.of(class).unwrap_or_default();
+        Policy {
+            mode: config.mode,
+            deny_errno: config.guard.deny.errno(),
+            host_netns: self.host.netns,
+            event_rate: config.kernel.events_per_source,
+            ceilings: [
+                ceiling(ClassName::Direct),
+                ceiling(ClassName::Submission),
+                ceiling(ClassName::Relay),
+            ],
+            direct_ports: config.guard.direct_ports.clone(),
+            submission_ports: config.guard.submission_ports.clone(),
+            trusted,
+        }
+    }
+
+    /// The display name of the container that a cgroup is.
+    pub(super) fn container_of(&self, path: &str) -> Option<String> {
+        let patterns = self.patterns.read().unwrap_or_else(PoisonError::into_inner);
+        patterns.matches(path).map(|found| found.display_name())
+    }
+
+    /// Notes what is wrong, or that it is well again.
+    pub(super) fn warn(&mut self, about: &'static str, what: Option<String>) {
+        match what {
+            Some(what) if self.warnings.get(about) != Some(&what) => {
+                tracing::warn!("{what}");
+                self.warnings.insert(about, what);
+            }
+            Some(_) => {}
+            None => {
+                self.warnings.remove(about);
+            }
+        }
+    }
+
+    /// The present on both clocks.
+    pub(super) fn now(&self) -> Moment {
+        // CLOCK_BOOTTIME cannot fail once it has worked at start; the start is the safe answer:
+        // nothing expires.
+        Moment::now().unwrap_or(Moment { boot: std::time::Duration::ZERO, wall: self.started })
+    }
+}
