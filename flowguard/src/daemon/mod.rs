@@ -1,3 +1,24 @@
 //! Ties kernel, identity, policy and store together.
+//!
+//! One task owns all state ([`state::State`]) and takes one thing after the other: requests of
+//! the control socket, events of the kernel, devices and cgroups that come and go, ticks and
+//! signals. What may block is done elsewhere and its answer comes back as a message. When the
+//! daemon stops, gracefully or not, everything in the kernel goes on.
 
+mod devices;
+mod evidence;
 pub mod handle;
+mod lookup;
+mod orders;
+mod privilege;
+mod reload;
+mod report;
+mod run;
+mod sources;
+mod start;
+mod state;
+mod verdicts;
+
+pub use privilege::{MissingPrivilege, require as require_privilege};
+pub use run::run;
+pub use start::{Options, RunError};

@@ -1,0 +1,95 @@
+//! Taking over a changed configuration, as a whole or not at all.
+
+use std::sync::PoisonError;
+
+use jiff::Timestamp;
+
+use super::{handle::RequestError, state::State};
+use crate::{
+    config::Config,
+    control::api::Reloaded,
+    identity::{cgroup, cgroup_watch::CgroupEvent},
+    kernel::Identity,
+};
+
+impl State {
+    /// Reads the configuration again and puts it in force. After an error the old one holds.
+    pub(super) fn reload(&mut self) -> Result<Reloaded, RequestError> {
+        let bad = |reason: String| RequestError::BadConfig { reason };
+        let new = match &self.config.origin {
+            Some(path) => Config::load(path),
+            None => Config::embedded(),
+        }
+        .map_err(|error| bad(error.to_string()))?;
+        let policy = self.kernel_policy(&new);
+        // The one step that can fail comes first.
+        self.kernel
+            .settings
+            .swap(&policy)
+            .map_err(|error| bad(format!("{:#}", anyhow::Error::from(error))))?;
+
+        let needs_restart = self.config.needs_restart(&new);
+        self.engine.set_rules(new.rules.clone());
+        *self.patterns.write().unwrap_or_else(PoisonError::into_inner) = new.containers.clone();
+        let config = new.origin.as_ref().map(|path| path.display().to_string());
+        // Paths and sizes stay what they are until a restart.
+        self.config = Config {
+            paths: self.config.paths.clone(),
+            kernel: crate::config::Kernel {
+                events_per_source: new.kernel.events_per_source,
+                ..self.config.kernel.clone()
+            },
+            ..new
+        };
+        self.config_loaded = Timestamp::now();
+        self.exempt_all_or_not();
+        self.look_at_all_devices();
+        let adopted = self.adopt_cgroups();
+        let what = adopted.err().map(|error| {
+            format!("containers cannot be told by the new patterns: {:#}", anyhow::Error::from(error))
+        });
+        self.warn("containers", what);
+        tracing::info!(?needs_restart, "configuration loaded");
+        Ok(Reloaded { config, needs_restart })
+    }
+
+    /// Makes the registered cgroups those that exist and are containers by the patterns in force.
+    pub(super) fn adopt_cgroups(&mut self) -> Result<(), cgroup::CgroupError> {
+        let found = cgroup::cgroups(&self.host.cgroup_mount, &self.host.cgroup)?;
+        let gone: Vec<u64> = self
+            .kernel
+            .registry
+            .all_identities()
+            .filter_map(|(identity, _)| match identity {
+                Identity::Cgroup(id) => Some(id),
+                Identity::Uid(_) | Identity::Netns(_) | Identity::Edge(_) => None,
+            })
+            // A cgroup named by hand is no container by any pattern, and stays while it exists.
+            .filter(|id| {
+                found.iter().find(|cgroup| cgroup.id == *id).is_none_or(|cgroup| {
+                    self.container_of(&cgroup.path).is_none() && !self.is_named_by_hand(*id)
+                })
+            })
+            .collect();
+        for id in gone {
+            self.forget_cgroup(id);
+        }
+        for cgroup in found {
+            if self.is_named_by_hand(cgroup.id) {
+                self.cgroups.insert(cgroup.id, cgroup.path);
+            } else {
+                self.on_cgroup(CgroupEvent::Appeared { path: cgroup.path, id: cgroup.id });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an operator's order registered the cgroup: its source is named by its path.
+    fn is_named_by_hand(&self, id: u64) -> bool {
+        let registry = &self.kernel.registry;
+        registry
+            .lookup(Identity::Cgroup(id))
+            .and_then(|source| registry.name(source))
+            .is_some_and(|name| name.name.starts_with('/'))
+    }
+}

@@ -1,0 +1,197 @@
+//! The daemon's loop.
+
+use std::time::Duration;
+
+use flowguard_common::event::{Event, NO_SOURCE};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
+
+use super::{
+    evidence,
+    handle::{Handle, Request},
+    lookup::Lookup,
+    start::{self, Options, RunError, Started},
+    state::State,
+};
+use crate::{
+    config::Config,
+    control::server,
+    identity::{cgroup_watch::CgroupWatch, links::LinkWatch},
+    kernel::Identity,
+    model::SourceName,
+};
+
+/// Events taken from the ring at once, so that a flood of them does not hold up anything else.
+const EVENTS_AT_ONCE: usize = 256;
+
+/// Runs the daemon until a signal stops it. `ready` gets a handle once the guard is in force.
+///
+/// # Errors
+///
+/// The guard cannot be brought up, or its foundations broke. What is in the kernel goes on.
+pub async fn run(
+    config: Config,
+    options: Options,
+    ready: impl FnOnce(Handle),
+) -> Result<(), RunError> {
+    super::require_privilege()?;
+    raise_open_files();
+    let mut hangup = signal_of(SignalKind::hangup())?;
+    let mut terminate = signal_of(SignalKind::terminate())?;
+    let mut interrupt = signal_of(SignalKind::interrupt())?;
+    // Bound first: a second daemon ends here and touches nothing.
+    let group = config.paths.control_group.clone();
+    let listener = server::bind(&config.paths.control_socket, Some(&group))?;
+    let socket = config.paths.control_socket.clone();
+
+    let Started { mut state, mut events, mut lookups } = start::start(config, options)?;
+    let (requests, mut asked) = mpsc::channel(64);
+    let handle = Handle::new(requests, state.broadcast.clone());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server::serve(
+        listener,
+        handle.clone(),
+        server::Access::of_group(&group),
+        async {
+            // Resolves on the sender's drop as well.
+            drop(stopped.await);
+        },
+    ));
+
+    let (link_events, mut links) = mpsc::channel(256);
+    let mut link_watch = tokio::spawn(LinkWatch::open()?.run(link_events));
+    let patterns = state.patterns.clone();
+    let watch = CgroupWatch::new(&state.host.cgroup_mount, &state.host.cgroup, move |path| {
+        let patterns = patterns.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        patterns.matches(path).is_none()
+    })?;
+    let (cgroup_events, mut cgroups) = mpsc::channel(256);
+    let mut cgroup_watch = tokio::spawn(watch.run(cgroup_events));
+
+    let mut tick = ticker(state.config.policy.tick);
+    ready(handle);
+    tracing::info!(adopted = state.adopted, mode = ?state.config.mode, "the guard is in force");
+
+    loop {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => match state.reload() {
+                Ok(_) => tick = ticker(state.config.policy.tick),
+                Err(error) => tracing::error!("{error}"),
+            },
+            Some(event) = links.recv() => state.on_link(event),
+            Some(event) = cgroups.recv() => state.on_cgroup(event),
+            Some(answer) = lookups.recv() => state.on_lookup(answer),
+            _ = tick.tick() => state.tick(),
+            Some(request) = asked.recv() => {
+                let reloads = matches!(request, Request::Reload(_));
+                state.answer(request).await;
+                if reloads {
+                    tick = ticker(state.config.policy.tick);
+                }
+            }
+            events = events.next(EVENTS_AT_ONCE) => {
+                let events = events.map_err(|source| RunError::System {
+                    action: "read the kernel's events",
+                    source,
+                })?;
+                for event in events {
+                    state.on_event(&event);
+                }
+            }
+            ended = &mut link_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
+            ended = &mut cgroup_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
+        }
+    }
+    tracing::info!("stopping; what is in the kernel goes on");
+    drop(stop);
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the control socket did not end well");
+    }
+    // A socket that nobody answers tells less than none.
+    if let Err(error) = std::fs::remove_file(&socket) {
+        tracing::debug!(%error, "removing the control socket");
+    }
+    Ok(())
+}
+
+fn signal_of(kind: SignalKind) -> Result<tokio::signal::unix::Signal, RunError> {
+    signal(kind).map_err(|source| RunError::System { action: "listen for signals", source })
+}
+
+fn ticker(period: Duration) -> tokio::time::Interval {
+    let mut tick = tokio::time::interval_at(Instant::now() + period, period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}
+
+/// A watch that ended, which none does on its own.
+fn broken(
+    ended: Result<Result<(), RunError>, tokio::task::JoinError>,
+) -> RunError {
+    let source = match ended {
+        Ok(Err(error)) => return error,
+        Ok(Ok(())) => std::io::ErrorKind::UnexpectedEof.into(),
+        Err(error) => error.into(),
+    };
+    RunError::System { action: "go on following devices and cgroups", source }
+}
+
+/// A pinned map, a link and a device each need a descriptor while they are handled.
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "raising the limit of open files");
+    }
+}
+
+impl State {
+    fn on_lookup(&mut self, answer: Lookup) {
+        match answer {
+            Lookup::User { uid, name } => self.on_user(uid, name),
+            Lookup::Peers { links, peers } => self.on_peers(&links, &peers),
+        }
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        let registered = (event.source != NO_SOURCE).then_some(event.source);
+        let name = match registered {
+            Some(id) => self.kernel.registry.name(id).cloned(),
+            None => {
+                self.on_newcomer(Identity::Uid(event.uid));
+                Some(SourceName::user(format!("#{}", event.uid)))
+            }
+        };
+        let name = name.as_ref().map(crate::kernel::offline::full_name).unwrap_or_default();
+        if let Some(event) = evidence::readable(event, name, &self.now()) {
+            // Nobody need be following.
+            drop(self.broadcast.send(event.clone()));
+            self.evidence.add(registered, event);
+        }
+    }
+
+    async fn answer(&mut self, request: Request) {
+        // An asker that is gone does not need its answer.
+        match request {
+            Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Sources(reply) => drop(reply.send(self.sources())),
+            Request::Show(source, reply) => drop(reply.send(self.show(&source))),
+            Request::Verdicts(reply) => {
+                drop(reply.send(Ok(self.verdicts.values().cloned().collect())));
+            }
+            Request::RecentEvents(reply) => drop(reply.send(Ok(self.evidence.recent()))),
+            Request::Order(order, reply) => drop(reply.send(self.order(order).await)),
+            Request::Unblock(source, by, reply) => {
+                drop(reply.send(self.unblock(source.as_ref(), &by)));
+            }
+            Request::Reload(reply) => drop(reply.send(self.reload())),
+        }
+    }
+}

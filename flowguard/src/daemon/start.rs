@@ -1,0 +1,207 @@
+//! From a configuration to a daemon that is ready.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, RwLock},
+};
+
+use jiff::Timestamp;
+use tokio::sync::{broadcast, mpsc};
+
+use super::{
+    devices::Devices,
+    evidence::Evidence,
+    lookup::Lookup,
+    privilege::{self, MissingPrivilege},
+    state::{Host, State},
+};
+use crate::{
+    config::{Config, EdgeAttach},
+    control::server::BindError,
+    identity::{
+        cgroup::{self, CgroupError},
+        cgroup_watch::CgroupWatchError,
+        links::LinkError,
+        netns::{self, NetnsError},
+    },
+    kernel::{self, EdgeMethod, EventReader, Kernel, KernelError, Loaded, Pins},
+    policy::Engine,
+    store::{Opened, Store},
+};
+
+/// Events that a slow follower may lag behind before it misses some.
+const FOLLOWER_LAG: usize = 4096;
+
+/// How to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Remove a guard of another contract and start afresh.
+    pub replace: bool,
+}
+
+/// Why the daemon does not run, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The process may not do what it must.
+    #[error(transparent)]
+    Privilege(#[from] MissingPrivilege),
+    /// The control socket cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The kernel refuses.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// There is no cgroup2 hierarchy to guard.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// The configured part of it does not exist or is not part of it.
+    #[error(
+        "`paths.cgroup_root` is {}, which is no cgroup below {}",
+        configured.display(),
+        mount.display()
+    )]
+    CgroupRoot {
+        /// What is configured.
+        configured: PathBuf,
+        /// Where cgroup2 is mounted.
+        mount: PathBuf,
+    },
+    /// Cgroups cannot be followed.
+    #[error(transparent)]
+    CgroupWatch(#[from] CgroupWatchError),
+    /// Devices cannot be followed.
+    #[error(transparent)]
+    Links(#[from] LinkError),
+    /// The own namespace is unknown.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// Something else the system refuses.
+    #[error("cannot {action}")]
+    System {
+        /// Doing what.
+        action: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A daemon that is ready to run.
+pub(super) struct Started {
+    pub(super) state: State,
+    pub(super) events: EventReader,
+    pub(super) lookups: mpsc::Receiver<Lookup>,
+}
+
+/// Loads or adopts the guard and takes stock.
+pub(super) fn start(config: Config, options: Options) -> Result<Started, RunError> {
+    privilege::require()?;
+    let host = find_host(&config)?;
+    let pins = Pins::new(&config.paths.pins);
+    if options.replace && pins.contract()?.is_some_and(|found| found != flowguard_common::CONTRACT) {
+        let removed = kernel::detach(pins.dir())?;
+        tracing::warn!(?removed, "removed the guard of another contract");
+    }
+    let Loaded { kernel, events, adopted } = Kernel::load(&kernel::Options {
+        pins,
+        cgroup: cgroup::directory(&host.cgroup_mount, &host.cgroup),
+        max_sources: config.kernel.max_sources,
+        edge_method: match config.kernel.edge_attach {
+            EdgeAttach::Auto => None,
+            EdgeAttach::Tcx => Some(EdgeMethod::Tcx),
+            EdgeAttach::Clsact => Some(EdgeMethod::Clsact),
+        },
+    })?;
+    let (store, store_warning) = open_store(&config.paths.state)?;
+    let (broadcast, _) = broadcast::channel(FOLLOWER_LAG);
+    let (lookups, answers) = mpsc::channel(64);
+    let now = Timestamp::now();
+    let mut state = State {
+        config_loaded: now,
+        started: now,
+        adopted,
+        host,
+        kernel,
+        store,
+        engine: Engine::new(config.rules.clone()),
+        patterns: Arc::new(RwLock::new(config.containers.clone())),
+        evidence: Evidence::default(),
+        devices: Devices::default(),
+        verdicts: Default::default(),
+        exempted: Default::default(),
+        cgroups: Default::default(),
+        newcomers: Default::default(),
+        warnings: Default::default(),
+        broadcast,
+        lookups,
+        config,
+    };
+    state.warn("store", store_warning);
+    state.warn_capacity();
+    state.put_policy_in_force()?;
+    state.adopt_verdicts()?;
+    state.exempt_all_or_not();
+    state.adopt_cgroups()?;
+    Ok(Started { state, events, lookups: answers })
+}
+
+fn find_host(config: &Config) -> Result<Host, RunError> {
+    let cgroup_mount = cgroup::find_cgroup2_root()?;
+    let configured = config.paths.cgroup_root.as_ref().unwrap_or(&cgroup_mount);
+    let outside = || RunError::CgroupRoot {
+        configured: configured.clone(),
+        mount: cgroup_mount.clone(),
+    };
+    let below = configured.strip_prefix(&cgroup_mount).map_err(|_| outside())?;
+    if !configured.is_dir() {
+        return Err(outside());
+    }
+    let below = below.to_str().ok_or_else(outside)?;
+    Ok(Host {
+        cgroup: format!("/{below}"),
+        netns: netns::own_cookie()?.unwrap_or(0),
+        cgroup_mount,
+    })
+}
+
+/// Opens the database; a host that cannot have one is guarded all the same.
+fn open_store(path: &Path) -> Result<(Store, Option<String>), RunError> {
+    match Store::open(path) {
+        Ok((store, Opened::Normally)) => Ok((store, None)),
+        Ok((store, Opened::Afresh(aside))) => {
+            let warning = format!(
+                "the database was damaged: it is kept as {}, and explanations of earlier verdicts \
+                 are lost",
+                aside.display()
+            );
+            Ok((store, Some(warning)))
+        }
+        Err(error) => {
+            let warning = format!(
+                "explanations of verdicts will not outlive this daemon: {:#}",
+                anyhow::Error::from(error)
+            );
+            let store = Store::in_memory().map_err(|error| RunError::System {
+                action: "keep records in memory",
+                source: io::Error::other(error),
+            })?;
+            Ok((store, Some(warning)))
+        }
+    }
+}
+
+impl State {
+    /// An adopted guard keeps its size.
+    fn warn_capacity(&mut self) {
+        let (has, wants) = (self.kernel.registry.capacity(), self.config.kernel.max_sources);
+        let what = (has != wants).then(|| {
+            format!(
+                "the attached guard has room for {has} sources, not the {wants} of \
+                 `kernel.max_sources`: `flowguard detach` and a start change that, and all counts \
+                 start from zero"
+            )
+        });
+        self.warn("capacity", what);
+    }
+}
