@@ -14,9 +14,8 @@ use crate::model::escape;
 /// A lookup failed, which says nothing about whether the user or group exists.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "cannot look up {what} `{}`: {source}; check the sources named in /etc/nsswitch.conf (`getent {database} '{}'` asks the same question)",
-    escape(key),
-    escape(key)
+    "cannot look up {what} `{key}`: {source}; check the sources named in /etc/nsswitch.conf (`getent {database} '{key}'` asks the same question)",
+    key = escape(key)
 )]
 pub struct LookupError {
     what: &'static str,
