@@ -1,6 +1,34 @@
-//! stub
-pub mod users {
-    pub fn user_name(_uid: u32) -> Result<Option<String>, std::io::Error> {
-        Ok(None)
-    }
-}
+//! Who is behind a uid, a cgroup, a network namespace, a device.
+//!
+//! The kernel counts under numbers. Here is where the numbers get names, and where the daemon
+//! learns of tenants that come and go:
+//!
+//! - [`users`]: uids and names, through the Name Service Switch;
+//! - [`cgroup`]: where cgroup2 is mounted, the ids of cgroups, the cgroup of a process;
+//!   [`cgroup_watch`]: cgroups as they appear and vanish (inotify);
+//! - [`links`]: network interfaces and addresses as they come and go (rtnetlink);
+//! - [`netns`]: the cookies of network namespaces; [`peers`]: which namespace, and whose
+//!   processes, are behind a veth (`/proc`, `RTM_GETNSID`);
+//! - [`edge_owner`]: the name of the tenant behind an interface.
+//!
+//! No BPF program or map is touched here. What decodes (`mountinfo`, `link_messages`), keeps state
+//! (`link_table`) or decides (`owner`) is pure, and apart from what reads files and sockets.
+//!
+//! All of it works from Linux 5.10, except that the cookie of another namespace cannot be learned
+//! before 5.14. It needs root: `CAP_SYS_ADMIN` to enter namespaces, `CAP_SYS_PTRACE` to see those
+//! of other users' processes.
+
+pub mod cgroup;
+pub mod cgroup_watch;
+mod link_messages;
+mod link_table;
+pub mod links;
+mod mountinfo;
+pub mod netns;
+mod owner;
+pub mod peers;
+#[cfg(test)]
+mod testing;
+pub mod users;
+
+pub use owner::edge_owner;

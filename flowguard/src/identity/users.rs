@@ -1,0 +1,150 @@
+//! Users and groups, as the Name Service Switch knows them: files, LDAP, SSSD, systemd's dynamic
+//! users, whatever `/etc/nsswitch.conf` lists.
+//!
+//! A lookup may ask a directory server and take seconds: call these functions from
+//! `tokio::task::spawn_blocking`, never from an async task.
+
+use nix::{
+    errno::Errno,
+    unistd::{Gid, Group, Uid, User},
+};
+
+use crate::model::escape;
+
+/// A lookup failed, which says nothing about whether the user or group exists.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "cannot look up {what} `{key}`: {source}; check the sources named in /etc/nsswitch.conf (`getent {database} '{key}'` asks the same question)",
+    key = escape(key)
+)]
+pub struct LookupError {
+    what: &'static str,
+    database: &'static str,
+    key: String,
+    source: Errno,
+}
+
+/// The name of a uid; none if it has none.
+///
+/// # Errors
+/// The name service failed.
+pub fn user_name(uid: u32) -> Result<Option<String>, LookupError> {
+    absent(User::from_uid(Uid::from_raw(uid)))
+        .map(|user| user.map(|user| user.name))
+        .map_err(|source| LookupError {
+            what: "user",
+            database: "passwd",
+            key: uid.to_string(),
+            source,
+        })
+}
+
+/// The uid that a name or a number stands for; none if nobody has that name.
+///
+/// As in chown(1), a name wins over a number, so an account called `1001` is found as itself.
+/// `#1001`, as users without a name are shown, is always a number. A number needs no account.
+///
+/// # Errors
+/// The name service failed.
+pub fn uid_of(text: &str) -> Result<Option<u32>, LookupError> {
+    if let Some(number) = text.strip_prefix('#') {
+        return Ok(number_of(number));
+    }
+    let user = absent(User::from_name(text)).map_err(|source| LookupError {
+        what: "user",
+        database: "passwd",
+        key: text.to_owned(),
+        source,
+    })?;
+    Ok(user
+        .map(|user| user.uid.as_raw())
+        .or_else(|| number_of(text)))
+}
+
+/// The gid that a name or a number stands for, by the rules of [`uid_of`].
+///
+/// # Errors
+/// The name service failed.
+pub fn gid_of(text: &str) -> Result<Option<u32>, LookupError> {
+    let group = absent(Group::from_name(text)).map_err(|source| LookupError {
+        what: "group",
+        database: "group",
+        key: text.to_owned(),
+        source,
+    })?;
+    Ok(group
+        .map(|group| Gid::as_raw(group.gid))
+        .or_else(|| number_of(text)))
+}
+
+/// Some name service modules report an unknown name as an error: see getpwnam(3), RETURN VALUE.
+fn absent<T>(found: nix::Result<Option<T>>) -> nix::Result<Option<T>> {
+    match found {
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        other => other,
+    }
+}
+
+/// `(uid_t) -1` means "nobody in particular" to the kernel, and is no id.
+fn number_of(text: &str) -> Option<u32> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|id| *id != u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_known_by_name_and_by_number() {
+        assert_eq!(user_name(0), Ok(Some("root".to_owned())));
+        assert_eq!(uid_of("root"), Ok(Some(0)));
+        assert_eq!(uid_of("0"), Ok(Some(0)));
+        assert_eq!(uid_of("#0"), Ok(Some(0)));
+        assert_eq!(gid_of("root"), Ok(Some(0)));
+    }
+
+    #[test]
+    fn a_number_needs_no_account_but_a_name_does() {
+        let uid = 4_294_901_000;
+        assert_eq!(user_name(uid), Ok(None));
+        assert_eq!(uid_of("4294901000"), Ok(Some(uid)));
+        assert_eq!(gid_of("4294901000"), Ok(Some(uid)));
+        assert_eq!(uid_of("no-such-user-here"), Ok(None));
+        assert_eq!(gid_of("no-such-group-here"), Ok(None));
+    }
+
+    #[test]
+    fn odd_texts_are_nobody() {
+        for text in [
+            "",
+            "#",
+            "#root",
+            "+5",
+            "-1",
+            "4294967295",
+            "4294967296",
+            "ro\0ot",
+        ] {
+            assert_eq!(uid_of(text), Ok(None), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_how_to_ask_again() {
+        let error = LookupError {
+            what: "user",
+            database: "passwd",
+            key: "al\nice".to_owned(),
+            source: Errno::EIO,
+        };
+        assert_eq!(
+            error.to_string(),
+            "cannot look up user `al\\u{a}ice`: EIO: I/O error; check the sources named in \
+             /etc/nsswitch.conf (`getent passwd 'al\\u{a}ice'` asks the same question)"
+        );
+    }
+}
