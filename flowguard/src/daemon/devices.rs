@@ -12,7 +12,7 @@ use crate::{
     identity::{
         self,
         links::{Link, LinkEvent},
-        netns::Peer,
+        peers::Peer,
     },
     kernel::{Identity, KernelError},
 };

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::identity::{
     links::Link,
-    netns::{self, Peer},
+    peers::{self, Peer},
     users,
 };
 
@@ -44,7 +44,7 @@ pub(super) fn user(uid: u32, answers: &mpsc::Sender<Lookup>) {
 /// Asks what is at the other end of devices.
 pub(super) fn peers(links: Vec<Link>, answers: &mpsc::Sender<Lookup>) {
     spawn(answers, move || {
-        let peers = netns::find_peers(&links).unwrap_or_else(|error| {
+        let peers = peers::find_peers(&links).unwrap_or_else(|error| {
             tracing::error!(%error, "cannot tell which containers are behind which devices");
             HashMap::new()
         });

@@ -55,7 +55,7 @@ pub async fn run(
     let serving = tokio::spawn(server::serve(
         listener,
         handle.clone(),
-        server::Access::of_group(&group),
+        server::access,
         async {
             // Resolves on the sender's drop as well.
             drop(stopped.await);
