@@ -38,7 +38,9 @@ impl State {
             LinkEvent::Up(link) => {
                 let ifindex = link.ifindex;
                 self.devices.links.insert(ifindex, link);
-                self.devices.settling.insert(ifindex, Instant::now() + SETTLING);
+                self.devices
+                    .settling
+                    .insert(ifindex, Instant::now() + SETTLING);
                 self.look_at(vec![ifindex]);
             }
             LinkEvent::Gone { ifindex } => self.device_gone(ifindex),
@@ -82,7 +84,12 @@ impl State {
             };
             if self.config.edges.matches(&link.name) {
                 edges.push(link.clone());
-            } else if self.kernel.registry.lookup(Identity::Edge(ifindex)).is_some() {
+            } else if self
+                .kernel
+                .registry
+                .lookup(Identity::Edge(ifindex))
+                .is_some()
+            {
                 self.release(ifindex);
             }
         }
@@ -152,9 +159,15 @@ impl State {
             self.kernel.registry.lead(Identity::Netns(cookie), source)?;
             self.devices.netns.insert(link.ifindex, cookie);
         }
-        let layer = if link.has_ethernet { LINK_ETHERNET } else { LINK_IP };
+        let layer = if link.has_ethernet {
+            LINK_ETHERNET
+        } else {
+            LINK_IP
+        };
         // The device first: from the moment the connect hooks leave the counting to it, it counts.
-        self.kernel.registry.lead_edge(link.ifindex, source, layer)?;
+        self.kernel
+            .registry
+            .lead_edge(link.ifindex, source, layer)?;
         self.kernel.edges.attach(link.ifindex, &link.name)?;
         self.kernel.registry.settle_edge(link.ifindex)
     }
@@ -168,7 +181,10 @@ impl State {
     /// Lets go of a device.
     fn release(&mut self, ifindex: u32) {
         let cookie = self.devices.netns.remove(&ifindex).map(Identity::Netns);
-        for identity in [Some(Identity::Edge(ifindex)), cookie].into_iter().flatten() {
+        for identity in [Some(Identity::Edge(ifindex)), cookie]
+            .into_iter()
+            .flatten()
+        {
             if let Err(error) = self.kernel.registry.forget(identity) {
                 tracing::error!(%error, %identity, "cannot forget an identity");
             }

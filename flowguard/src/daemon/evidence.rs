@@ -33,7 +33,11 @@ impl Evidence {
     /// Keeps an event.
     pub(super) fn add(&mut self, source: Option<u32>, event: api::Event) {
         if let Some(source) = source {
-            push(self.by_source.entry(source).or_default(), event.clone(), PER_SOURCE);
+            push(
+                self.by_source.entry(source).or_default(),
+                event.clone(),
+                PER_SOURCE,
+            );
         }
         push(&mut self.recent, event, RECENT);
     }

@@ -27,7 +27,9 @@ const SHORT_ID: usize = 12;
 
 impl From<KernelError> for RequestError {
     fn from(error: KernelError) -> Self {
-        Self::Internal { reason: format!("{:#}", anyhow::Error::from(error)) }
+        Self::Internal {
+            reason: format!("{:#}", anyhow::Error::from(error)),
+        }
     }
 }
 
@@ -45,7 +47,12 @@ impl State {
         };
         let source = self.source_for_order(&order.source).await?;
         let now = self.now();
-        let name = self.kernel.registry.name(source).map(offline::full_name).unwrap_or_default();
+        let name = self
+            .kernel
+            .registry
+            .name(source)
+            .map(offline::full_name)
+            .unwrap_or_default();
         let mut records = Vec::new();
         for class in &order.classes {
             let record = VerdictRecord {
@@ -99,8 +106,9 @@ impl State {
 
     /// The id of a source that is known.
     pub(super) fn known_source(&self, source: &SourceRef) -> Result<u32, RequestError> {
-        self.find(source)
-            .ok_or_else(|| RequestError::NoSuchSource { source_ref: source.clone() })
+        self.find(source).ok_or_else(|| RequestError::NoSuchSource {
+            source_ref: source.clone(),
+        })
     }
 
     fn find(&self, source: &SourceRef) -> Option<u32> {
@@ -110,14 +118,15 @@ impl State {
                 let uid = name.trim_start_matches('#').parse().ok()?;
                 registry.lookup(Identity::Uid(uid))
             }),
-            SourceRef::Container(name) => {
-                registry.id(&SourceName::container(name.as_str())).or_else(|| {
+            SourceRef::Container(name) => registry
+                .id(&SourceName::container(name.as_str()))
+                .or_else(|| {
                     let short = name.get(..SHORT_ID).filter(|_| is_id(name))?;
                     registry.id(&SourceName::container(short))
-                })
-            }
+                }),
             SourceRef::Cgroup(path) => {
-                let id = cgroup::cgroup_id(&cgroup::directory(&self.host.cgroup_mount, path)).ok()?;
+                let id =
+                    cgroup::cgroup_id(&cgroup::directory(&self.host.cgroup_mount, path)).ok()?;
                 registry.lookup(Identity::Cgroup(id))
             }
             SourceRef::Iface(name) => registry.id(&SourceName::iface(name.as_str())),
@@ -131,7 +140,9 @@ impl State {
         if let Some(id) = self.find(source) {
             return Ok(id);
         }
-        let missing = || RequestError::NoSuchSource { source_ref: source.clone() };
+        let missing = || RequestError::NoSuchSource {
+            source_ref: source.clone(),
+        };
         let (identity, name) = match source {
             SourceRef::User(user) => user_identity(user).await?.ok_or_else(missing)?,
             SourceRef::Cgroup(path) => {

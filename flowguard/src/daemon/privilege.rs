@@ -4,8 +4,16 @@ use std::fs;
 
 /// Bits of the capability sets (include/uapi/linux/capability.h), with why each is needed.
 const NEEDED: [(u32, &str, &str); 3] = [
-    (12, "CAP_NET_ADMIN", "attach programs to cgroups and devices"),
-    (38, "CAP_PERFMON", "let the kernel check programs that follow pointers"),
+    (
+        12,
+        "CAP_NET_ADMIN",
+        "attach programs to cgroups and devices",
+    ),
+    (
+        38,
+        "CAP_PERFMON",
+        "let the kernel check programs that follow pointers",
+    ),
     (39, "CAP_BPF", "load programs and maps"),
 ];
 /// `CAP_SYS_ADMIN` stands for the last two, as it did before Linux 5.8.
@@ -38,13 +46,17 @@ fn check(effective: u64) -> Result<(), MissingPrivilege> {
     if missing.is_empty() {
         Ok(())
     } else {
-        Err(MissingPrivilege { missing: missing.join(", ") })
+        Err(MissingPrivilege {
+            missing: missing.join(", "),
+        })
     }
 }
 
 /// The effective set in the text of `/proc/PID/status`.
 fn effective(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
@@ -57,13 +69,19 @@ mod tests {
         assert_eq!(check((1 << 12) | (1 << 38) | (1 << 39)), Ok(()));
         assert_eq!(check((1 << 12) | (1 << 21)), Ok(()));
         let error = check(1 << 21).unwrap_err().to_string();
-        assert!(error.contains("CAP_NET_ADMIN") && !error.contains("CAP_BPF"), "{error}");
+        assert!(
+            error.contains("CAP_NET_ADMIN") && !error.contains("CAP_BPF"),
+            "{error}"
+        );
         assert!(check(0).is_err());
     }
 
     #[test]
     fn the_effective_set_is_found() {
-        assert_eq!(effective("Name:\tx\nCapPrm:\t0\nCapEff:\t00000000a80425fb\n"), Some(0xa804_25fb));
+        assert_eq!(
+            effective("Name:\tx\nCapPrm:\t0\nCapEff:\t00000000a80425fb\n"),
+            Some(0xa804_25fb)
+        );
         assert_eq!(effective("CapEff: nonsense"), None);
     }
 }

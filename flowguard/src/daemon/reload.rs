@@ -30,7 +30,10 @@ impl State {
 
         let needs_restart = self.config.needs_restart(&new);
         self.engine.set_rules(new.rules.clone());
-        *self.patterns.write().unwrap_or_else(PoisonError::into_inner) = new.containers.clone();
+        *self
+            .patterns
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = new.containers.clone();
         let config = new.origin.as_ref().map(|path| path.display().to_string());
         // Paths and sizes stay what they are until a restart.
         self.config = Config {
@@ -46,11 +49,17 @@ impl State {
         self.look_at_all_devices();
         let adopted = self.adopt_cgroups();
         let what = adopted.err().map(|error| {
-            format!("containers cannot be told by the new patterns: {:#}", anyhow::Error::from(error))
+            format!(
+                "containers cannot be told by the new patterns: {:#}",
+                anyhow::Error::from(error)
+            )
         });
         self.warn("containers", what);
         tracing::info!(?needs_restart, "configuration loaded");
-        Ok(Reloaded { config, needs_restart })
+        Ok(Reloaded {
+            config,
+            needs_restart,
+        })
     }
 
     /// Makes the registered cgroups those that exist and are containers by the patterns in force.
@@ -66,9 +75,12 @@ impl State {
             })
             // A cgroup named by hand is no container by any pattern, and stays while it exists.
             .filter(|id| {
-                found.iter().find(|cgroup| cgroup.id == *id).is_none_or(|cgroup| {
-                    self.container_of(&cgroup.path).is_none() && !self.is_named_by_hand(*id)
-                })
+                found
+                    .iter()
+                    .find(|cgroup| cgroup.id == *id)
+                    .is_none_or(|cgroup| {
+                        self.container_of(&cgroup.path).is_none() && !self.is_named_by_hand(*id)
+                    })
             })
             .collect();
         for id in gone {
@@ -78,7 +90,10 @@ impl State {
             if self.is_named_by_hand(cgroup.id) {
                 self.cgroups.insert(cgroup.id, cgroup.path);
             } else {
-                self.on_cgroup(CgroupEvent::Appeared { path: cgroup.path, id: cgroup.id });
+                self.on_cgroup(CgroupEvent::Appeared {
+                    path: cgroup.path,
+                    id: cgroup.id,
+                });
             }
         }
         Ok(())

@@ -28,7 +28,11 @@ impl State {
     pub(super) fn status(&self) -> Result<Status, RequestError> {
         let accounts = self.accounts()?;
         let mut totals: BTreeMap<ClassName, Totals> = BTreeMap::new();
-        for account in accounts.registered.values().chain(accounts.unregistered.values()) {
+        for account in accounts
+            .registered
+            .values()
+            .chain(accounts.unregistered.values())
+        {
             for (class, counters) in account {
                 *totals.entry(*class).or_default() += (*counters).into();
             }
@@ -42,7 +46,11 @@ impl State {
             pid: std::process::id(),
             started: self.started,
             mode: self.config.mode,
-            config: self.config.origin.as_ref().map(|path| path.display().to_string()),
+            config: self
+                .config
+                .origin
+                .as_ref()
+                .map(|path| path.display().to_string()),
             config_loaded: self.config_loaded,
             pins: self.config.paths.pins.display().to_string(),
             hooks,
@@ -95,7 +103,9 @@ impl State {
         let account = accounts.registered.get(&id).cloned().unwrap_or_default();
         let summary = self
             .summary(id, &account)
-            .ok_or_else(|| RequestError::NoSuchSource { source_ref: source.clone() })?;
+            .ok_or_else(|| RequestError::NoSuchSource {
+                source_ref: source.clone(),
+            })?;
         let found = self.store.of_source(&summary.source, PAST_VERDICTS);
         let mut verdicts = match found {
             Ok(verdicts) => verdicts,
@@ -113,7 +123,10 @@ impl State {
         let identities = self.kernel.registry.identities(id);
         Ok(SourceDetail {
             summary,
-            identities: identities.into_iter().map(|identity| self.describe(identity)).collect(),
+            identities: identities
+                .into_iter()
+                .map(|identity| self.describe(identity))
+                .collect(),
             verdicts,
             events: self.evidence.of(id, None),
         })

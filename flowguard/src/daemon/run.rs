@@ -1,6 +1,6 @@
 //! The daemon's loop.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use flowguard_common::event::{Event, NO_SOURCE};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    control::server,
+    control::server::{self, Access},
     identity::{cgroup_watch::CgroupWatch, links::LinkWatch},
     kernel::Identity,
     model::SourceName,
@@ -46,27 +46,31 @@ pub async fn run(
     // Bound first: a second daemon ends here and touches nothing.
     let group = config.paths.control_group.clone();
     let listener = server::bind(&config.paths.control_socket, Some(&group))?;
-    let socket = config.paths.control_socket.clone();
+    let access = Access::for_group(Some(&group)).map_err(|source| RunError::System {
+        action: "read the group database",
+        source,
+    })?;
 
-    let Started { mut state, mut events, mut lookups } = start::start(config, options)?;
+    let Started {
+        mut state,
+        mut events,
+        mut lookups,
+    } = start::start(config, options)?;
     let (requests, mut asked) = mpsc::channel(64);
     let handle = Handle::new(requests, state.broadcast.clone());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(server::serve(
-        listener,
-        handle.clone(),
-        server::access,
-        async {
-            // Resolves on the sender's drop as well.
-            drop(stopped.await);
-        },
-    ));
+    let serving = tokio::spawn(server::serve(listener, handle.clone(), access, async {
+        // Resolves on the sender's drop as well.
+        drop(stopped.await);
+    }));
 
     let (link_events, mut links) = mpsc::channel(256);
     let mut link_watch = tokio::spawn(LinkWatch::open()?.run(link_events));
     let patterns = state.patterns.clone();
     let watch = CgroupWatch::new(&state.host.cgroup_mount, &state.host.cgroup, move |path| {
-        let patterns = patterns.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let patterns = patterns
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         patterns.matches(path).is_none()
     })?;
     let (cgroup_events, mut cgroups) = mpsc::channel(256);
@@ -111,18 +115,21 @@ pub async fn run(
     }
     tracing::info!("stopping; what is in the kernel goes on");
     drop(stop);
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "the control socket did not end well");
-    }
-    // A socket that nobody answers tells less than none.
-    if let Err(error) = std::fs::remove_file(&socket) {
-        tracing::debug!(%error, "removing the control socket");
-    }
-    Ok(())
+    serving
+        .await
+        .map_err(io::Error::from)
+        .flatten()
+        .map_err(|source| RunError::System {
+            action: "close the control socket",
+            source,
+        })
 }
 
 fn signal_of(kind: SignalKind) -> Result<tokio::signal::unix::Signal, RunError> {
-    signal(kind).map_err(|source| RunError::System { action: "listen for signals", source })
+    signal(kind).map_err(|source| RunError::System {
+        action: "listen for signals",
+        source,
+    })
 }
 
 fn ticker(period: Duration) -> tokio::time::Interval {
@@ -132,15 +139,16 @@ fn ticker(period: Duration) -> tokio::time::Interval {
 }
 
 /// A watch that ended, which none does on its own.
-fn broken(
-    ended: Result<Result<(), RunError>, tokio::task::JoinError>,
-) -> RunError {
+fn broken(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> RunError {
     let source = match ended {
         Ok(Err(error)) => return error,
-        Ok(Ok(())) => std::io::ErrorKind::UnexpectedEof.into(),
+        Ok(Ok(())) => io::ErrorKind::UnexpectedEof.into(),
         Err(error) => error.into(),
     };
-    RunError::System { action: "go on following devices and cgroups", source }
+    RunError::System {
+        action: "go on following devices and cgroups",
+        source,
+    }
 }
 
 /// A pinned map, a link and a device each need a descriptor while they are handled.
@@ -169,7 +177,10 @@ impl State {
                 Some(SourceName::user(format!("#{}", event.uid)))
             }
         };
-        let name = name.as_ref().map(crate::kernel::offline::full_name).unwrap_or_default();
+        let name = name
+            .as_ref()
+            .map(crate::kernel::offline::full_name)
+            .unwrap_or_default();
         if let Some(event) = evidence::readable(event, name, &self.now()) {
             // Nobody need be following.
             drop(self.broadcast.send(event.clone()));

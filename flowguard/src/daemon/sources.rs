@@ -21,7 +21,10 @@ impl State {
             return Ok(id);
         }
         let registered = self.kernel.registry.register(name);
-        self.warn("registry", registered.as_ref().err().map(ToString::to_string));
+        self.warn(
+            "registry",
+            registered.as_ref().err().map(ToString::to_string),
+        );
         let id = registered?;
         self.exempt_or_not(id);
         Ok(id)

@@ -99,11 +99,19 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     privilege::require()?;
     let host = find_host(&config)?;
     let pins = Pins::new(&config.paths.pins);
-    if options.replace && pins.contract()?.is_some_and(|found| found != flowguard_common::CONTRACT) {
+    if options.replace
+        && pins
+            .contract()?
+            .is_some_and(|found| found != flowguard_common::CONTRACT)
+    {
         let removed = kernel::detach(pins.dir())?;
         tracing::warn!(?removed, "removed the guard of another contract");
     }
-    let Loaded { kernel, events, adopted } = Kernel::load(&kernel::Options {
+    let Loaded {
+        kernel,
+        events,
+        adopted,
+    } = Kernel::load(&kernel::Options {
         pins,
         cgroup: cgroup::directory(&host.cgroup_mount, &host.cgroup),
         max_sources: config.kernel.max_sources,
@@ -143,7 +151,11 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     state.adopt_verdicts()?;
     state.exempt_all_or_not();
     state.adopt_cgroups()?;
-    Ok(Started { state, events, lookups: answers })
+    Ok(Started {
+        state,
+        events,
+        lookups: answers,
+    })
 }
 
 fn find_host(config: &Config) -> Result<Host, RunError> {
@@ -153,7 +165,9 @@ fn find_host(config: &Config) -> Result<Host, RunError> {
         configured: configured.clone(),
         mount: cgroup_mount.clone(),
     };
-    let below = configured.strip_prefix(&cgroup_mount).map_err(|_| outside())?;
+    let below = configured
+        .strip_prefix(&cgroup_mount)
+        .map_err(|_| outside())?;
     if !configured.is_dir() {
         return Err(outside());
     }
@@ -194,7 +208,10 @@ fn open_store(path: &Path) -> Result<(Store, Option<String>), RunError> {
 impl State {
     /// An adopted guard keeps its size.
     fn warn_capacity(&mut self) {
-        let (has, wants) = (self.kernel.registry.capacity(), self.config.kernel.max_sources);
+        let (has, wants) = (
+            self.kernel.registry.capacity(),
+            self.config.kernel.max_sources,
+        );
         let what = (has != wants).then(|| {
             format!(
                 "the attached guard has room for {has} sources, not the {wants} of \

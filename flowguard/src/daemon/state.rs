@@ -123,6 +123,9 @@ impl State {
     pub(super) fn now(&self) -> Moment {
         // CLOCK_BOOTTIME cannot fail once it has worked at start; the start is the safe answer:
         // nothing expires.
-        Moment::now().unwrap_or(Moment { boot: std::time::Duration::ZERO, wall: self.started })
+        Moment::now().unwrap_or(Moment {
+            boot: std::time::Duration::ZERO,
+            wall: self.started,
+        })
     }
 }

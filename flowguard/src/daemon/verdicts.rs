@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flowguard_common::{
     class::Class,
-    verdict::{ACTION_ALLOW, ACTION_BLOCK, ACTION_LIMIT, Rate, VERDICT_BY_HAND, Verdict},
+    verdict::{ACTION_BLOCK, ACTION_LIMIT, Rate, VERDICT_BY_HAND, Verdict},
 };
 use jiff::SignedDuration;
 
@@ -82,7 +82,7 @@ impl State {
         match self.install(finding.source, record, verdict) {
             Ok(record) => tracing::warn!(
                 source = %finding.name,
-                class = finding.class.name(),
+                class = Class::from(finding.class).name(),
                 rule = %finding.rule,
                 action = %record.action,
                 mode = ?record.mode,
@@ -130,7 +130,10 @@ impl State {
 
     /// Notes on a record that the verdict ended before its time.
     fn close(&mut self, mut record: VerdictRecord, by: &str) -> VerdictRecord {
-        record.ended = Some(Ended { at: self.now().wall, by: by.to_owned() });
+        record.ended = Some(Ended {
+            at: self.now().wall,
+            by: by.to_owned(),
+        });
         let stored = self.store.update(&record);
         self.warn_store(stored.err());
         record
@@ -199,11 +202,18 @@ impl State {
         let name = self.kernel.registry.name(source);
         VerdictRecord {
             record: verdict.record,
-            source: name.map(offline::full_name).unwrap_or_else(|| format!("id:{source}")),
+            source: name
+                .map(offline::full_name)
+                .unwrap_or_else(|| format!("id:{source}")),
             class: class.into(),
             action,
             rule: None,
-            by: if verdict.flags & VERDICT_BY_HAND != 0 { "operator" } else { "policy" }.to_owned(),
+            by: if verdict.flags & VERDICT_BY_HAND != 0 {
+                "operator"
+            } else {
+                "policy"
+            }
+            .to_owned(),
             reason: Some("made before this daemon started; its explanation is lost".to_owned()),
             mode: self.config.mode,
             since: now.wall,

@@ -83,14 +83,18 @@ impl Store {
     /// It cannot be made, or a newer flowguard wrote it.
     pub fn open(path: &Path) -> Result<(Self, Opened), StoreError> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)
-                .map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
+            fs::create_dir_all(folder).map_err(|source| StoreError::Folder {
+                path: path.to_owned(),
+                source,
+            })?;
         }
         match Self::try_open(path) {
             Ok(store) => Ok((store, Opened::Normally)),
             Err(StoreError::Database(error)) if is_damage(&error) => {
-                let aside = set_aside(path)
-                    .map_err(|source| StoreError::SetAside { path: path.to_owned(), source })?;
+                let aside = set_aside(path).map_err(|source| StoreError::SetAside {
+                    path: path.to_owned(),
+                    source,
+                })?;
                 Ok((Self::try_open(path)?, Opened::Afresh(aside)))
             }
             Err(error) => Err(error),
@@ -185,8 +189,10 @@ impl Store {
 }
 
 fn write(db: &Connection, record: &VerdictRecord) -> Result<(), StoreError> {
-    let body = serde_json::to_string(record)
-        .map_err(|source| StoreError::Record { record: record.record, source })?;
+    let body = serde_json::to_string(record).map_err(|source| StoreError::Record {
+        record: record.record,
+        source,
+    })?;
     db.execute(
         "UPDATE verdict SET body = ?2 WHERE record = ?1",
         params![i64::try_from(record.record).unwrap_or(0), body],
@@ -279,10 +285,16 @@ mod tests {
     fn a_damaged_database_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        fs::write(&path, b"this is no database, and long enough to be told apart from an empty one")
-            .unwrap();
+        fs::write(
+            &path,
+            b"this is no database, and long enough to be told apart from an empty one",
+        )
+        .unwrap();
         let (mut store, opened) = Store::open(&path).unwrap();
-        assert_eq!(opened, Opened::Afresh(folder.path().join("state.db.damaged-1")));
+        assert_eq!(
+            opened,
+            Opened::Afresh(folder.path().join("state.db.damaged-1"))
+        );
         store.add(&mut record("user:bob")).unwrap();
     }
 
@@ -290,8 +302,14 @@ mod tests {
     fn a_newer_database_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-        assert!(matches!(Store::open(&path), Err(StoreError::Newer { found: 99, .. })));
+        Connection::open(&path)
+            .unwrap()
+            .pragma_update(None, "user_version", 99)
+            .unwrap();
+        assert!(matches!(
+            Store::open(&path),
+            Err(StoreError::Newer { found: 99, .. })
+        ));
         assert!(path.exists());
     }
 }

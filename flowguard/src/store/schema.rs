@@ -20,10 +20,16 @@ pub(super) fn bring_up(db: &Connection, path: &Path) -> Result<(), StoreError> {
     let found: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let known = i32::try_from(SCRIPTS.len()).unwrap_or(i32::MAX);
     if found > known {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        });
     }
     for (version, script) in (1..).zip(SCRIPTS).skip(usize::try_from(found).unwrap_or(0)) {
-        db.execute_batch(&format!("BEGIN; {script} PRAGMA user_version = {version}; COMMIT;"))?;
+        db.execute_batch(&format!(
+            "BEGIN; {script} PRAGMA user_version = {version}; COMMIT;"
+        ))?;
     }
     Ok(())
 }
