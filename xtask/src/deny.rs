@@ -1,11 +1,18 @@
 //! `cargo xtask deny`: what the dependencies are, and whether we may and should use them.
 
-use anyhow::{Context as _, Result};
+use std::process::Command;
+
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::{invoke, out, paths};
+use crate::{invoke, paths, tool::Tool};
 
-const VERSION: &str = "0.20.2";
+const DENY: Tool = Tool {
+    name: "cargo-deny",
+    version: "0.20.2",
+    why: "checks licences, sources and advisories of the dependencies",
+    options: &[],
+};
 
 /// Checks the dependencies against deny.toml with cargo-deny, which is built on first use (some
 /// minutes).
@@ -42,23 +49,13 @@ impl Check {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let program = paths::tool("cargo-deny")?;
-    if !program.is_file() {
-        out::say(format_args!(
-            "building cargo-deny {VERSION} once; this takes some minutes"
-        ));
-        invoke::run(
-            invoke::cargo()
-                .args(["install", "cargo-deny", "--version", VERSION, "--locked"])
-                .arg("--root")
-                .arg(paths::tools()?),
-        )
-        .context("cargo-deny is needed to check the dependencies")?;
+    if !DENY.works()? {
+        DENY.install()?;
     }
     invoke::run(
-        std::process::Command::new(program)
+        Command::new(DENY.path()?)
             .current_dir(paths::root())
-            .args(["--workspace", "check"])
+            .args(["--workspace", "check", "--hide-inclusion-graph"])
             .args(options.checks.iter().map(|check| check.name())),
     )
 }

@@ -16,6 +16,7 @@ mod paths;
 mod run;
 mod setup;
 mod test;
+mod tool;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]

@@ -40,11 +40,6 @@ pub(crate) fn tools() -> Result<PathBuf> {
     Ok(target()?.join("tools"))
 }
 
-/// A program installed under [`tools`].
-pub(crate) fn tool(name: &str) -> Result<PathBuf> {
-    Ok(tools()?.join("bin").join(name))
-}
-
 /// The folder of the LLVM that bpf-linker is built with: `$LLVM_PREFIX`, else Debian's.
 pub(crate) fn llvm() -> PathBuf {
     env::var_os("LLVM_PREFIX").map_or_else(|| PathBuf::from("/usr/lib/llvm-22"), PathBuf::from)

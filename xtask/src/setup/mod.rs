@@ -8,15 +8,22 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::out;
+use crate::{out, tool::Tool};
 
 mod apt;
 mod core;
-mod linker;
 mod packages;
 
 pub(crate) use self::core::Core;
 use self::{apt::Apt, packages::Package};
+
+/// Links the BPF programs and writes their types (BTF).
+const LINKER: Tool = Tool {
+    name: "bpf-linker",
+    version: "0.13.0",
+    why: "the linker for BPF programs",
+    options: &["--no-default-features", "--features", "llvm-22"],
+};
 
 /// Installs what building flowguard needs and this machine lacks.
 ///
@@ -74,21 +81,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Installs what is missing for `needs`, or says what is missing and fails.
 pub(crate) fn ensure(needs: Needs, core: CoreChoice) -> Result<Ready> {
     let mut apt = Apt::default();
-    let linker_works = linker::works()?;
+    let linker_works = LINKER.works()?;
 
     let wanted = packages::missing(tables(needs, linker_works), packages::is_there);
     apt.install(&wanted)?;
 
     let components_added = needs == Needs::Lint && core::ensure_lint_components()?;
     let (core, core_added) = core::ensure(core.choice, &mut apt)?;
-    let linker = linker::path()?;
     if !linker_works {
-        linker::install()?;
+        LINKER.install()?;
     }
 
     Ok(Ready {
         core,
-        linker,
+        linker: LINKER.path()?,
         untouched: wanted.is_empty() && !components_added && !core_added && linker_works,
     })
 }
