@@ -1,1 +1,48 @@
-fn main() {}
+//! flowguard's build, test and checking commands: `cargo xtask COMMAND`.
+//!
+//! What a person runs at a desk and what CI runs are the same commands. Each one first installs
+//! what it needs and the machine lacks, and says so.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod build;
+mod deny;
+mod invoke;
+mod lint;
+mod out;
+mod paths;
+mod run;
+mod setup;
+mod test;
+mod tool;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]
+enum Command {
+    Setup(setup::Options),
+    Build(build::Options),
+    Run(run::Options),
+    Test(test::Options),
+    Lint(lint::Options),
+    Deny(deny::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Command::parse() {
+        Command::Setup(options) => setup::run(&options),
+        Command::Build(options) => build::run(&options),
+        Command::Run(options) => run::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Lint(options) => lint::run(&options),
+        Command::Deny(options) => deny::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out::failed(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! `cargo xtask build`: the BPF programs, then the binary that carries them.
+
+use std::{
+    env::consts::ARCH,
+    ffi::{OsStr, OsString},
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::{
+    invoke, out, paths,
+    setup::{self, Core, CoreChoice, Needs, Ready},
+};
+
+const TARGET: &str = "bpfel-unknown-none";
+
+/// Builds the BPF programs and the flowguard binary that carries them.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Options {
+    /// Build the binary optimised. The BPF programs always are.
+    #[arg(long)]
+    release: bool,
+
+    #[command(flatten)]
+    core: CoreChoice,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let ready = setup::ensure(Needs::Build, options.core)?;
+    let binary = everything(&ready, options.release)?;
+    out::say(format_args!("built {}", binary.display()));
+    Ok(())
+}
+
+/// Builds everything on a machine that is set up; returns the binary's path.
+pub(crate) fn everything(ready: &Ready, release: bool) -> Result<PathBuf> {
+    object(ready)?;
+    let mut cargo = invoke::cargo();
+    cargo.args(["build", "--package", "flowguard", "--bin", "flowguard"]);
+    if release {
+        cargo.arg("--release");
+    }
+    invoke::run(&mut cargo)?;
+    let profile = if release { "release" } else { "debug" };
+    Ok(paths::target()?.join(profile).join("flowguard"))
+}
+
+/// Builds the BPF programs into the object that the binary embeds.
+pub(crate) fn object(ready: &Ready) -> Result<()> {
+    invoke::run(bpf_cargo(ready, "build")?.arg("--release"))?;
+    let built = paths::bpf_target()?
+        .join(TARGET)
+        .join("release/flowguard-ebpf");
+    copy_if_different(&built, &paths::bpf_object()?)
+}
+
+/// A cargo command on the BPF programs' crate, for their target.
+pub(crate) fn bpf_cargo(ready: &Ready, subcommand: &str) -> Result<Command> {
+    let mut cargo = match ready.core {
+        Core::RustSrc => invoke::cargo(),
+        Core::Debian => {
+            let mut cargo = Command::new("/usr/bin/cargo");
+            // Otherwise it would take up the rustup toolchain that runs this xtask.
+            cargo
+                .current_dir(paths::root())
+                .env_remove("CARGO")
+                .env_remove("RUSTUP_TOOLCHAIN")
+                .env("RUSTC", "/usr/bin/rustc");
+            cargo
+        }
+    };
+    cargo
+        .arg(subcommand)
+        .args(["--package", "flowguard-ebpf", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(paths::bpf_target()?)
+        // The core library's sources and its intrinsics are for nightly compilers only, unless
+        // a stable one is told that its user knows.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&ready.linker));
+    if ready.core == Core::RustSrc {
+        cargo.arg("-Zbuild-std=core");
+    }
+    Ok(cargo)
+}
+
+/// The compiler's flags for the BPF programs, in cargo's encoding.
+fn rustflags(linker: &Path) -> OsString {
+    let mut linker_flag = OsString::from("-Clinker=");
+    linker_flag.push(linker);
+    // Line information is kept in the object: it should read alike wherever it was built.
+    let mut remap_flag = OsString::from("--remap-path-prefix=");
+    remap_flag.push(paths::root());
+    remap_flag.push("=.");
+    [
+        linker_flag,
+        remap_flag,
+        // The types that the kernel wants to see are made from the debug info.
+        "-Clink-arg=--btf".into(),
+        "-Cdebuginfo=2".into(),
+        // 32-bit arithmetic and atomics that fetch; in kernels since 5.1 and 5.12.
+        "-Ctarget-cpu=v3".into(),
+        format!("--cfg=bpf_target_arch=\"{ARCH}\"").into(),
+    ]
+    .join(OsStr::new("\x1f"))
+}
+
+/// Copies a file unless the copy is the same already, so that what depends on it is not built
+/// again for nothing.
+fn copy_if_different(from: &Path, to: &Path) -> Result<()> {
+    let new = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    match fs::read(to) {
+        Ok(old) if old == new => return Ok(()),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", to.display()));
+        }
+    }
+    fs::write(to, new).with_context(|| format!("cannot write {}", to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn the_linker_is_one_flag_even_with_a_space_in_its_path() {
+        let flags = rustflags(Path::new("/a folder/bpf-linker"));
+        let flags = flags.to_str().unwrap();
+        let first = flags.split('\x1f').next();
+        assert_eq!(first, Some("-Clinker=/a folder/bpf-linker"));
+    }
+
+    #[test]
+    fn a_copy_is_touched_only_when_the_bytes_differ() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, "one").unwrap();
+        copy_if_different(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"one");
+
+        let long_ago = SystemTime::UNIX_EPOCH;
+        let copy = fs::File::options().write(true).open(&to).unwrap();
+        copy.set_modified(long_ago).unwrap();
+        copy_if_different(&from, &to).unwrap();
+        assert_eq!(fs::metadata(&to).unwrap().modified().unwrap(), long_ago);
+
+        fs::write(&from, "two").unwrap();
+        copy_if_different(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"two");
+        assert!(fs::metadata(&to).unwrap().modified().unwrap() > long_ago);
+    }
+
+    #[test]
+    fn an_object_that_was_not_built_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("to");
+        let error = copy_if_different(&dir.path().join("from"), &to).unwrap_err();
+        assert!(error.to_string().starts_with("cannot read "), "{error}");
+        assert!(!to.exists());
+    }
+}

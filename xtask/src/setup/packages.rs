@@ -1,0 +1,194 @@
+//! Which packages are needed, what for, and how to tell that one is there.
+
+use std::path::Path;
+
+use crate::paths;
+
+/// A package of Debian's and Ubuntu's.
+#[derive(Debug)]
+pub(crate) struct Package {
+    /// Its name for apt-get.
+    pub(crate) name: &'static str,
+    /// What shows that it, or its like from elsewhere, is there. Asking for this and not for the
+    /// package keeps Docker's own dockerd, say, from being replaced by Debian's.
+    pub(crate) sign: Sign,
+    /// Why flowguard needs it.
+    pub(crate) why: &'static str,
+    /// What to look for on a system that is not Debian's kin.
+    pub(crate) elsewhere: &'static str,
+}
+
+/// What shows that a package is installed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sign {
+    /// A program in `$PATH` or in the administrator's folders.
+    Program(&'static str),
+    /// A file or folder by its full path.
+    File(&'static str),
+    /// A file in LLVM's folder.
+    Llvm(&'static str),
+}
+
+/// What every build needs.
+pub(crate) const BUILD: &[Package] = &[
+    Package {
+        name: "gcc",
+        sign: Sign::Program("cc"),
+        why: "links the host's programs and compiles the bundled SQLite",
+        elsewhere: "a C compiler called cc (gcc or clang)",
+    },
+    Package {
+        name: "libc6-dev",
+        sign: Sign::File("/usr/include/stdio.h"),
+        why: "the C library's headers, for the bundled SQLite",
+        elsewhere: "the C library's headers (glibc-devel, or part of glibc)",
+    },
+];
+
+/// What building the linker for BPF programs needs on top.
+pub(crate) const LINKER: &[Package] = &[
+    Package {
+        name: "g++",
+        sign: Sign::Program("c++"),
+        why: "the C++ library that LLVM is linked with",
+        elsewhere: "a C++ compiler called c++ (g++ or clang++)",
+    },
+    Package {
+        name: "llvm-22-dev",
+        sign: Sign::Llvm("include/llvm-c/Core.h"),
+        why: "bpf-linker is built on it; Rust 1.95 writes LLVM 22's bitcode",
+        elsewhere: "LLVM 22 with its headers (llvm-devel, or part of llvm)",
+    },
+    Package {
+        name: "libzstd-dev",
+        sign: Sign::File("/usr/include/zstd.h"),
+        why: "LLVM is linked with it",
+        elsewhere: "zstd with its headers (libzstd-devel, or part of zstd)",
+    },
+];
+
+/// The `core` library for BPF programs, and a compiler that fits it, prebuilt by Debian.
+pub(crate) const DEBIAN_CORE: &[Package] = &[
+    Package {
+        name: "rustc-web",
+        sign: Sign::File("/var/lib/dpkg/info/rustc-web.list"),
+        why: "the compiler that fits Debian's core library for BPF",
+        elsewhere: "the rust-src component of Rust 1.95",
+    },
+    Package {
+        name: "cargo-web",
+        sign: Sign::File("/var/lib/dpkg/info/cargo-web.list"),
+        why: "runs that compiler",
+        elsewhere: "the rust-src component of Rust 1.95",
+    },
+    Package {
+        name: "rust-web-clippy",
+        sign: Sign::File("/var/lib/dpkg/info/rust-web-clippy.list"),
+        why: "checks the BPF programs with that compiler",
+        elsewhere: "the rust-src component of Rust 1.95",
+    },
+    Package {
+        name: "libstd-rust-web-dev-bpf",
+        sign: Sign::File("/usr/lib/rustlib/bpfel-unknown-none"),
+        why: "the core library, built for BPF",
+        elsewhere: "the rust-src component of Rust 1.95",
+    },
+];
+
+/// What the tests on the real kernel use.
+pub(crate) const TEST: &[Package] = &[
+    Package {
+        name: "iproute2",
+        sign: Sign::Program("ip"),
+        why: "tests lay out network namespaces, veth pairs and routes",
+        elsewhere: "iproute2 (iproute)",
+    },
+    Package {
+        name: "iptables",
+        sign: Sign::Program("iptables"),
+        why: "tests run beside NAT and owner rules, as hosting servers do",
+        elsewhere: "iptables (iptables-nft)",
+    },
+    Package {
+        name: "bpftool",
+        sign: Sign::Program("bpftool"),
+        why: "tests check with another program's eyes what is loaded and pinned",
+        elsewhere: "bpftool (bpf, linux-tools)",
+    },
+    Package {
+        name: "busybox-static",
+        sign: Sign::Program("busybox"),
+        why: "a root file system for test containers, with nothing to download",
+        elsewhere: "busybox, statically linked",
+    },
+    Package {
+        name: "docker.io",
+        sign: Sign::Program("dockerd"),
+        why: "tests run containers of a Docker engine of their own",
+        elsewhere: "a Docker engine (docker, moby-engine)",
+    },
+    Package {
+        name: "postfix",
+        sign: Sign::Program("postfix"),
+        why: "tests send through a real mail server of their own",
+        elsewhere: "postfix",
+    },
+    Package {
+        name: "swaks",
+        sign: Sign::Program("swaks"),
+        why: "tests send mail as a script on a hacked site would",
+        elsewhere: "swaks",
+    },
+];
+
+/// Those of `packages` that `is_there` does not find, in their order.
+pub(crate) fn missing(
+    packages: impl IntoIterator<Item = &'static Package>,
+    is_there: impl Fn(Sign) -> bool,
+) -> Vec<&'static Package> {
+    packages
+        .into_iter()
+        .filter(|package| !is_there(package.sign))
+        .collect()
+}
+
+/// Looks for the sign on this machine.
+pub(crate) fn is_there(sign: Sign) -> bool {
+    match sign {
+        Sign::Program(name) => paths::program(name).is_some(),
+        Sign::File(path) => Path::new(path).exists(),
+        Sign::Llvm(path) => paths::llvm().join(path).exists(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_there_is_missing() {
+        let found = missing(BUILD, |sign| sign == Sign::Program("cc"));
+        let names: Vec<_> = found.iter().map(|p| p.name).collect();
+        assert_eq!(names, ["libc6-dev"]);
+        assert!(missing(TEST, |_| true).is_empty());
+        assert_eq!(missing(TEST, |_| false).len(), TEST.len());
+    }
+
+    #[test]
+    fn every_package_stands_in_one_table_only() {
+        let all = [BUILD, LINKER, DEBIAN_CORE, TEST];
+        let names: Vec<_> = all.into_iter().flatten().map(|p| p.name).collect();
+        let different: HashSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len(), "{names:?}");
+    }
+
+    #[test]
+    fn a_sign_is_a_program_or_a_file() {
+        assert!(is_there(Sign::Program("sh")));
+        assert!(!is_there(Sign::Program("no-such-program")));
+        assert!(is_there(Sign::File("/proc/self")));
+        assert!(!is_there(Sign::File("/no/such/file")));
+    }
+}
