@@ -125,6 +125,13 @@ impl Client {
         }
     }
 
+    /// Started from another file, whose name becomes the process's name.
+    #[must_use]
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
+        self
+    }
+
     /// To these destinations in turn: addresses, or ranges `FIRST-LAST`.
     #[must_use]
     pub fn to(mut self, destinations: &[&str]) -> Self {

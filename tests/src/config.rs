@@ -8,6 +8,7 @@ use crate::lab::Lab;
 pub const FANOUT_RULE: &str = r#"
 [[rule]]
 name = "direct-fanout"
+sources = ["*"]
 class = "direct"
 window = "5m"
 min_attempts = 30
@@ -16,16 +17,8 @@ action = "block"
 for = "1h"
 "#;
 
-/// A rule that convicts nobody, instead of the built-in ones.
-const IDLE_RULE: &str = r#"
-[[rule]]
-name = "idle"
-class = "direct"
-window = "1m"
-min_attempts = 1000000000
-action = "block"
-for = "1m"
-"#;
+/// No rules, instead of the built-in ones.
+const NO_RULES: &str = "";
 
 /// A configuration in the making; its `Display` is the file.
 #[derive(Clone, Debug)]
@@ -44,7 +37,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Observe mode, no rule that would ever convict anybody, only root exempt, cgroups `ct-NAME`
+    /// Observe mode, no rules, only root exempt, cgroups `ct-NAME`
     /// of the lab for containers and `fge*` interfaces for edges.
     pub fn observe(lab: &Lab) -> Self {
         let path = |name| lab.dir().join(name).display().to_string();
@@ -67,7 +60,7 @@ impl Config {
             exempt: vec!["user:root".to_owned()],
             containers: vec!["ct-{name}".to_owned()],
             edges: vec!["fge*".to_owned()],
-            rules: IDLE_RULE,
+            rules: NO_RULES,
             extra: String::new(),
         }
     }
@@ -80,7 +73,7 @@ impl Config {
         }
     }
 
-    /// With these rules instead of the one that convicts nobody.
+    /// With these rules.
     #[must_use]
     pub fn rules(mut self, rules: &'static str) -> Self {
         self.rules = rules;
@@ -142,7 +135,11 @@ impl fmt::Display for Config {
         let Self { unique, .. } = self;
         let containers = self.containers.iter();
         let containers: Vec<_> = containers.map(|c| format!("{unique}/{c}")).collect();
-        writeln!(f, "mode = \"{}\"\n\n[paths]\n{}", self.mode, self.paths)?;
+        writeln!(f, "mode = \"{}\"", self.mode)?;
+        if self.rules.is_empty() {
+            writeln!(f, "rule = []")?;
+        }
+        writeln!(f, "\n[paths]\n{}", self.paths)?;
         writeln!(f, "[guard]\ndirect_ports = [{}]", self.direct_ports)?;
         writeln!(f, "submission_ports = [465, 587, 2525]")?;
         writeln!(f, "trusted = [{}]", self.trusted)?;

@@ -102,6 +102,15 @@ impl<'lab> Docker<'lab> {
         run(&mut docker, PATIENCE)
     }
 
+    /// Kills and removes a container.
+    ///
+    /// # Errors
+    /// When there is no such container.
+    pub fn remove(&self, container: &str) -> Result<()> {
+        self.ok(&["rm", "--force", container])?;
+        Ok(())
+    }
+
     fn ok(&self, arguments: &[impl AsRef<OsStr>]) -> Result<String> {
         let mut docker = docker(self.lab, &self.socket)?;
         docker.args(arguments);

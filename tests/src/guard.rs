@@ -17,9 +17,9 @@ use crate::{
     config::Config,
     lab::Lab,
     process::{Finished, Job, run},
-    report::{Detail, Event, Source, Status, Totals, Verdict},
+    report::{Detail, Event, Source, Status, Verdict},
     users::User,
-    wait::{SOON, until},
+    wait::SOON,
 };
 
 /// A daemon: started, killed and started again as the test wants; killed when dropped.
@@ -63,6 +63,11 @@ impl<'lab> Guard<'lab> {
     /// When it cannot be written.
     pub fn configure(&self, text: &str) -> Result<()> {
         Ok(fs::write(&self.config, text)?)
+    }
+
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.lab.dir().join("control.sock")
     }
 
     /// The configuration file.
@@ -220,76 +225,6 @@ impl<'lab> Guard<'lab> {
     pub fn show(&self, source: &str) -> Result<Detail> {
         self.json(&["show", source, "--json"])
     }
-
-    /// The counters of one source in one class; zero if nobody knows it.
-    ///
-    /// # Errors
-    /// When the daemon does not answer.
-    pub fn totals(&self, source: &str, class: &str) -> Result<Totals> {
-        Ok(totals(&self.sources()?, source, class))
-    }
-
-    /// Waits until a source has so many attempts in a class, and checks that it has no more.
-    ///
-    /// # Errors
-    /// When they are fewer or more; with everything that was counted.
-    pub fn expect_attempts(&self, source: &str, class: &str, attempts: u64) -> Result<Totals> {
-        let what = format!("{attempts} {class} attempts of {source}");
-        let found = until(&what, SOON, || {
-            let sources = self.sources()?;
-            let found = totals(&sources, source, class);
-            ensure!(found.attempts >= attempts, "{sources:#?}");
-            Ok(found)
-        })?;
-        ensure!(
-            found.attempts == attempts,
-            "expected {what}, got {found:?} among {:#?}",
-            self.sources()
-        );
-        Ok(found)
-    }
-
-    /// Checks how many attempts were counted in all, over all sources and classes.
-    ///
-    /// # Errors
-    /// When they are fewer or more.
-    pub fn expect_sum(&self, attempts: u64) -> Result<()> {
-        let sources = self.sources()?;
-        let totals = sources.iter().flat_map(|source| source.classes.values());
-        let sum: u64 = totals.map(|totals| totals.attempts).sum();
-        ensure!(
-            sum == attempts,
-            "expected {attempts} attempts in all, got {sum}: {sources:#?}"
-        );
-        Ok(())
-    }
-
-    /// Waits until an edge device is attached.
-    ///
-    /// # Errors
-    /// When that does not happen in time.
-    pub fn await_edge(&self, interface: &str) -> Result<()> {
-        let hook = format!("edge {interface}");
-        until(&format!("the hook `{hook}`"), SOON, || {
-            let hooks = self.status()?.hooks;
-            ensure!(hooks.contains(&hook), "{hooks:?}");
-            Ok(())
-        })
-    }
-
-    /// Waits until a source has this verdict.
-    ///
-    /// # Errors
-    /// When that does not happen in time.
-    pub fn await_verdict(&self, source: &str, verdict: Option<&str>) -> Result<()> {
-        until(&format!("verdict {verdict:?} on {source}"), SOON, || {
-            let sources = self.sources()?;
-            let found = sources.iter().find(|s| s.source == source);
-            let found = found.with_context(|| format!("{sources:#?}"))?;
-            ensure!(found.verdict.as_deref() == verdict, "{found:?}");
-            Ok(())
-        })
-    }
 }
 
 impl Drop for Guard<'_> {
@@ -302,13 +237,6 @@ impl Drop for Guard<'_> {
             eprintln!("--- stderr of the daemon\n{log}---");
         }
     }
-}
-
-/// The counters of one source in one class; zero if it is not in the list.
-pub fn totals(sources: &[Source], source: &str, class: &str) -> Totals {
-    let found = sources.iter().find(|s| s.source == source);
-    let found = found.and_then(|source| source.classes.get(class));
-    found.copied().unwrap_or_default()
 }
 
 fn pid_of(job: &Job) -> Pid {

@@ -123,6 +123,11 @@ impl Lab {
         Ok(self.client_in(self.place("users")?.user(user)))
     }
 
+    /// The client's program, which every user may run.
+    pub fn client_program(&self) -> &Path {
+        &self.client
+    }
+
     /// A client elsewhere.
     pub fn client_in(&self, place: Place) -> Client {
         Client::new(&self.client, place)

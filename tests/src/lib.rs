@@ -17,6 +17,7 @@ pub mod client;
 pub mod config;
 pub mod container;
 pub mod docker;
+pub mod expect;
 pub mod guard;
 pub mod lab;
 pub mod mta;

@@ -73,6 +73,13 @@ pub struct Event {
     pub process: Option<Process>,
 }
 
+impl Event {
+    /// Process id, where a hook could know it.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.pid)
+    }
+}
+
 /// The process behind an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Process {

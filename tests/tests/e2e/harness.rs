@@ -75,6 +75,31 @@ fn containers_reach_the_world_in_both_families_and_after_a_new_link() -> Result<
 }
 
 #[test]
+fn a_burst_of_ten_thousand_arrives_without_loss() -> Result<()> {
+    let lab = Lab::new()?;
+    let sink = lab.sink()?;
+    let start = |user| {
+        let client = lab
+            .client(User::unnamed(user)?)?
+            .to(&["198.18.0.1-198.18.0.9"]);
+        client.count(2_000).concurrency(8).start()
+    };
+    let running: Vec<_> = (0..5).map(start).collect::<Result<_>>()?;
+    for client in running {
+        client.outcome()?.all_connected(2_000)?;
+    }
+    sink.expect_accepted(10_000)
+}
+
+#[test]
+fn names_may_contain_what_terminals_obey() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let red = Container::new(&lab, "\u{1b}[31mr'\";--ed\u{202e}", "fge\u{1b}[31m")?;
+    red.client().run()?.all_connected(1)
+}
+
+#[test]
 fn a_lab_leaves_nothing_behind() -> Result<()> {
     let lab = Lab::new()?;
     let (cgroup, dir) = (lab.cgroups().root().to_owned(), lab.dir().to_owned());
