@@ -1,0 +1,240 @@
+//! Connections with exactly known outcomes, made by the helper program `fg-client` in the right
+//! place and as the right user.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    place::Place,
+    process::{Finished, Job},
+};
+
+/// What became of a client's connections.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Process id of the client.
+    pub pid: u32,
+    /// Three-way handshakes completed.
+    pub connected: u64,
+    /// Failed with ECONNREFUSED.
+    pub refused: u64,
+    /// Failed with EPERM.
+    pub not_permitted: u64,
+    /// Neither done nor failed in time.
+    pub timed_out: u64,
+    /// Failed otherwise, by errno.
+    pub other: BTreeMap<String, u64>,
+    /// Median time of one attempt, milliseconds.
+    pub median_ms: f64,
+    /// Time of the slowest attempt, milliseconds.
+    pub slowest_ms: f64,
+}
+
+impl Outcome {
+    /// Checks that all attempts succeeded, and how many they were.
+    ///
+    /// # Errors
+    /// When that is not so.
+    pub fn all_connected(&self, count: u64) -> Result<()> {
+        self.split(count, 0)
+    }
+
+    /// Checks that all attempts were refused with ECONNREFUSED, and how many they were.
+    ///
+    /// # Errors
+    /// When that is not so.
+    pub fn all_refused(&self, count: u64) -> Result<()> {
+        self.split(0, count)
+    }
+
+    /// Checks how many attempts succeeded and how many were refused with ECONNREFUSED, and that
+    /// nothing else happened.
+    ///
+    /// # Errors
+    /// When that is not so.
+    pub fn split(&self, connected: u64, refused: u64) -> Result<()> {
+        let expected = Self {
+            connected,
+            refused,
+            ..self.without_failures()
+        };
+        ensure!(
+            *self == expected,
+            "expected {connected} connected and {refused} refused, got {self:?}"
+        );
+        Ok(())
+    }
+
+    /// Checks that all attempts hung, as they do when packets are dropped.
+    ///
+    /// # Errors
+    /// When that is not so.
+    pub fn all_timed_out(&self, count: u64) -> Result<()> {
+        let expected = Self {
+            timed_out: count,
+            ..self.without_failures()
+        };
+        ensure!(
+            *self == expected,
+            "expected {count} timed out, got {self:?}"
+        );
+        Ok(())
+    }
+
+    /// The part of the outcome that says nothing about success.
+    fn without_failures(&self) -> Self {
+        Self {
+            pid: self.pid,
+            median_ms: self.median_ms,
+            slowest_ms: self.slowest_ms,
+            ..Self::default()
+        }
+    }
+}
+
+/// A client to be run.
+#[derive(Clone, Debug)]
+pub struct Client {
+    program: PathBuf,
+    place: Place,
+    to: Vec<String>,
+    port: u16,
+    count: u64,
+    concurrency: u64,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client that makes one connection to port 25 of [`crate::lab::WORLD`]'s first address.
+    pub fn new(program: &Path, place: Place) -> Self {
+        Self {
+            program: program.to_owned(),
+            place,
+            to: vec!["198.18.0.1".to_owned()],
+            port: 25,
+            count: 1,
+            concurrency: 1,
+            timeout: Duration::from_secs(20),
+        }
+    }
+
+    /// Started from another file, whose name becomes the process's name.
+    #[must_use]
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
+        self
+    }
+
+    /// To these destinations in turn: addresses, or ranges `FIRST-LAST`.
+    #[must_use]
+    pub fn to(mut self, destinations: &[&str]) -> Self {
+        self.to = destinations.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// To this port.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// So many connections.
+    #[must_use]
+    pub fn count(mut self, count: u64) -> Self {
+        self.count = count;
+        self
+    }
+
+    /// So many at a time.
+    #[must_use]
+    pub fn concurrency(mut self, concurrency: u64) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// Gives each connection up after this time.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&self) -> Result<Running> {
+        let mut command = self.place.command(&self.program)?;
+        command
+            .arg(format!("--port={}", self.port))
+            .arg(format!("--count={}", self.count))
+            .arg(format!("--concurrency={}", self.concurrency))
+            .arg(format!("--timeout-ms={}", self.timeout.as_millis()))
+            .args(&self.to);
+        Ok(Running {
+            job: Job::start(&mut command)?,
+        })
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// When it cannot be run; failed connections are part of the outcome, not errors.
+    pub fn run(&self) -> Result<Outcome> {
+        self.start()?.outcome()
+    }
+}
+
+/// A client at work.
+#[derive(Debug)]
+pub struct Running {
+    job: Job,
+}
+
+impl Running {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end within two minutes, or fails as a program.
+    pub fn outcome(self) -> Result<Outcome> {
+        let finished: Finished = self.job.finish(Duration::from_secs(120))?.expect_code(0)?;
+        serde_json::from_str(&finished.stdout).with_context(|| finished.to_string())
+    }
+}
+
+/// Copies a program of this build to where every user may run it.
+///
+/// # Errors
+/// When it was not built.
+pub fn publish(program: &Path, directory: &Path) -> Result<PathBuf> {
+    let name = program.file_name().context("a program has a name")?;
+    let copy = directory.join(name);
+    fs::copy(program, &copy).with_context(|| {
+        format!(
+            "{} is not there; build everything with: cargo xtask test",
+            program.display()
+        )
+    })?;
+    Ok(copy)
+}
+
+/// Where cargo puts a program of this workspace: next to the folder of the test executable.
+///
+/// # Errors
+/// When the kernel does not tell where the test executable is.
+pub fn built(name: &str) -> Result<PathBuf> {
+    let test = env::current_exe()?;
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .context("the test executable is in target/PROFILE/deps")?;
+    Ok(folder.join(name))
+}

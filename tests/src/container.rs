@@ -1,0 +1,123 @@
+//! A network namespace behind a veth, with a cgroup and a process that holds both: what a
+//! container is to the guard.
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::Result;
+
+use crate::{client::Client, lab::Lab, netns::Netns, place::Place, process::Job};
+
+/// A container; its processes and its link go when it is dropped.
+#[derive(Debug)]
+pub struct Container<'lab> {
+    lab: &'lab Lab,
+    netns: Netns,
+    cgroup: PathBuf,
+    interface: String,
+    /// Its number, part of its addresses.
+    number: u32,
+    _init: Job,
+}
+
+impl<'lab> Container<'lab> {
+    /// A container that the configuration of [`crate::config::Config`] recognises by its cgroup
+    /// `ct-NAME`; `interface` is the host side of its veth. As with a real engine, its first
+    /// process runs before it gets its link.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub fn new(lab: &'lab Lab, name: &str, interface: &str) -> Result<Self> {
+        Self::in_cgroup(lab, &format!("ct-{name}"), interface)
+    }
+
+    /// A namespace that only its interface tells from others.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub fn unmanaged(lab: &'lab Lab, interface: &str) -> Result<Self> {
+        Self::in_cgroup(lab, "unmanaged", interface)
+    }
+
+    fn in_cgroup(lab: &'lab Lab, cgroup: &str, interface: &str) -> Result<Self> {
+        static NUMBERS: AtomicU32 = AtomicU32::new(0);
+        let netns = Netns::new()?;
+        let cgroup = lab.cgroups().child(cgroup)?;
+        let place = Place::default().netns(&netns).cgroup(&cgroup);
+        let container = Self {
+            lab,
+            netns,
+            cgroup,
+            interface: interface.to_owned(),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed) % 250 + 1,
+            _init: Job::start(place.command("sleep")?.arg("infinity"))?,
+        };
+        container.link()?;
+        Ok(container)
+    }
+
+    /// Makes the veth.
+    ///
+    /// # Errors
+    /// When it is there.
+    pub fn link(&self) -> Result<()> {
+        let Self {
+            interface: veth,
+            number: n,
+            netns,
+            ..
+        } = self;
+        self.lab.host().ip(&[
+            format!(
+                "link add {veth} type veth peer name eth0 netns {}",
+                netns.path()
+            ),
+            format!("addr add 10.77.{n}.1/24 dev {veth}"),
+            format!("addr add fd00:77:{n}::1/64 dev {veth}"),
+            format!("link set {veth} up"),
+        ])?;
+        netns.ip(&[
+            format!("addr add 10.77.{n}.2/24 dev eth0"),
+            format!("addr add fd00:77:{n}::2/64 dev eth0"),
+            "link set eth0 up".to_owned(),
+            format!("route add default via 10.77.{n}.1"),
+            format!("route add default via fd00:77:{n}::1"),
+        ])
+    }
+
+    /// Deletes the veth.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn unlink(&self) -> Result<()> {
+        self.lab
+            .host()
+            .ip(&[format!("link del {}", self.interface)])
+    }
+
+    /// Name of the host side of its veth.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// A client that is one of the container's processes.
+    pub fn client(&self) -> Client {
+        let place = Place::default().netns(&self.netns).cgroup(&self.cgroup);
+        self.lab.client_in(place)
+    }
+
+    /// A client in the container's network whose cgroup no program is attached to: to the guard
+    /// it is what raw packets of the container's root are, seen at the edge only.
+    pub fn hidden_client(&self) -> Client {
+        self.lab.client_in(Place::default().netns(&self.netns))
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        // Fails when the test already deleted the link.
+        self.unlink().ok();
+    }
+}

@@ -1,0 +1,129 @@
+//! A Docker engine of the test's own: nothing it makes is shared with one the machine may run.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    lab::Lab,
+    process::{Finished, Job, run},
+};
+
+/// Starting an engine or a container is slow on a small machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The image, made of busybox.
+const IMAGE: &str = "flowguard-test:1";
+/// Cgroup of the lab under which the containers appear.
+pub const CGROUP: &str = "docker";
+
+/// An engine in the lab's host namespace; it and its containers end with the lab's cgroup.
+#[derive(Debug)]
+pub struct Docker<'lab> {
+    lab: &'lab Lab,
+    socket: PathBuf,
+    _engine: Job,
+}
+
+impl<'lab> Docker<'lab> {
+    /// Starts an engine and makes an image with busybox in it.
+    ///
+    /// # Errors
+    /// When Debian's packages docker.io and busybox-static are missing, or the engine does not
+    /// start; with its own words.
+    pub fn start(lab: &'lab Lab) -> Result<Self> {
+        let home = lab.dir().join("docker");
+        let socket = home.join("docker.sock");
+        let parent = format!("{}/{CGROUP}", lab.cgroups().relative());
+        // Its mounts (container roots, namespaces) vanish with its mount namespace.
+        let place = lab.place("dockerd")?.private_mounts();
+        let mut command = place.command("/usr/sbin/dockerd")?;
+        command
+            .arg(option("--data-root", home.join("data")))
+            .arg(option("--exec-root", home.join("exec")))
+            .arg(option("--pidfile", home.join("pid")))
+            .arg(format!("--host=unix://{}", socket.display()))
+            .arg(format!("--cgroup-parent={parent}"))
+            .args(["--bip=10.88.0.1/24", "--storage-driver=vfs"])
+            // The lab routes; translated addresses would only get in the way.
+            .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"])
+            // Where CAP_SYS_RESOURCE is missing, runc may not raise the limit.
+            .arg("--default-ulimit=nofile=1024:1024");
+        let mut engine = Job::start(&mut command).context("is docker.io installed?")?;
+        engine.ready("the Docker engine to answer", PATIENCE, || {
+            run(docker(lab, &socket)?.arg("info"), PATIENCE)?.expect_code(0)
+        })?;
+        let docker = Self {
+            lab,
+            socket,
+            _engine: engine,
+        };
+        docker.import(&home.join("image.tar"))?;
+        Ok(docker)
+    }
+
+    fn import(&self, archive: &Path) -> Result<()> {
+        let mut tar = Command::new("tar");
+        tar.args(["-C", "/", "-cf"]).arg(archive).arg("bin/busybox");
+        // Debian merged /bin into /usr/bin; busybox itself must not be a link to anywhere else.
+        tar.arg("--transform=s,.*busybox,bin/busybox,");
+        run(&mut tar, PATIENCE)?
+            .expect_code(0)
+            .context("is busybox-static installed?")?;
+        self.ok(&[OsStr::new("import"), archive.as_os_str(), OsStr::new(IMAGE)])?;
+        Ok(())
+    }
+
+    /// Starts a container that does nothing, and returns its full id.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn container(&self, name: &str) -> Result<String> {
+        let arguments = ["run", "--detach", "--name", name, IMAGE];
+        let id = self.ok(&[&arguments[..], &["/bin/busybox", "sleep", "1000000"]].concat())?;
+        let id = id.trim();
+        ensure!(id.len() == 64, "no container id: {id:?}");
+        Ok(id.to_owned())
+    }
+
+    /// Runs a busybox command in a container, whatever its exit code.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn exec(&self, container: &str, command: &[&str]) -> Result<Finished> {
+        let mut docker = docker(self.lab, &self.socket)?;
+        docker
+            .args(["exec", container, "/bin/busybox"])
+            .args(command);
+        run(&mut docker, PATIENCE)
+    }
+
+    /// Kills and removes a container.
+    ///
+    /// # Errors
+    /// When there is no such container.
+    pub fn remove(&self, container: &str) -> Result<()> {
+        self.ok(&["rm", "--force", container])?;
+        Ok(())
+    }
+
+    fn ok(&self, arguments: &[impl AsRef<OsStr>]) -> Result<String> {
+        let mut docker = docker(self.lab, &self.socket)?;
+        docker.args(arguments);
+        Ok(run(&mut docker, PATIENCE)?.expect_code(0)?.stdout)
+    }
+}
+
+fn docker(lab: &Lab, socket: &Path) -> Result<Command> {
+    let mut command = lab.place("tools")?.command("/usr/bin/docker")?;
+    command.arg(format!("--host=unix://{}", socket.display()));
+    Ok(command)
+}
+
+fn option(name: &str, path: PathBuf) -> String {
+    format!("{name}={}", path.display())
+}

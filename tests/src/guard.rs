@@ -1,0 +1,257 @@
+//! A daemon under test and its command line.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    client,
+    config::Config,
+    lab::Lab,
+    process::{Finished, Job, run},
+    report::{Detail, Event, Source, Status, Verdict},
+    users::User,
+    wait::SOON,
+};
+
+/// A daemon: started, killed and started again as the test wants; killed when dropped.
+#[derive(Debug)]
+pub struct Guard<'lab> {
+    lab: &'lab Lab,
+    program: PathBuf,
+    config: PathBuf,
+    daemon: Option<Job>,
+}
+
+impl<'lab> Guard<'lab> {
+    /// Writes the configuration and starts nothing.
+    ///
+    /// # Errors
+    /// When the `flowguard` program is missing.
+    pub fn stopped(lab: &'lab Lab, config: &Config) -> Result<Self> {
+        let guard = Self {
+            lab,
+            program: program()?,
+            config: lab.dir().join("flowguard.toml"),
+            daemon: None,
+        };
+        guard.configure(&config.to_string())?;
+        Ok(guard)
+    }
+
+    /// Writes the configuration, starts the daemon and waits until it answers.
+    ///
+    /// # Errors
+    /// When the `flowguard` program is missing or does not get ready; with its own words.
+    pub fn start(lab: &'lab Lab, config: &Config) -> Result<Self> {
+        let mut guard = Self::stopped(lab, config)?;
+        guard.restart()?;
+        Ok(guard)
+    }
+
+    /// Replaces the configuration file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn configure(&self, text: &str) -> Result<()> {
+        Ok(fs::write(&self.config, text)?)
+    }
+
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.lab.dir().join("control.sock")
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Starts the daemon and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not; with its own words.
+    pub fn restart(&mut self) -> Result<()> {
+        ensure!(self.daemon.is_none(), "the daemon already runs");
+        let mut command = self.lab.place("daemon")?.command(&self.program)?;
+        command.arg("--config").arg(&self.config).arg("run");
+        let mut daemon = Job::start(&mut command)?;
+        let pid = daemon.pid();
+        let ready = daemon.ready("the daemon to answer", SOON, || {
+            let status = self.status()?;
+            ensure!(status.pid == pid, "another daemon answers: {status:?}");
+            Ok(())
+        });
+        // Kept when it is not ready, too: its words are shown when it is dropped.
+        self.daemon = Some(daemon);
+        ready
+    }
+
+    /// Kills the daemon with SIGKILL.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn kill(&mut self) -> Result<()> {
+        let daemon = self.signal(Signal::SIGKILL)?;
+        daemon.finish(SOON)?.expect_code(128 + 9)?;
+        Ok(())
+    }
+
+    /// Ends the daemon with SIGTERM, and checks that it ends well.
+    ///
+    /// # Errors
+    /// When it is not running or does not end with exit code 0.
+    pub fn terminate(&mut self) -> Result<()> {
+        let daemon = self.signal(Signal::SIGTERM)?;
+        daemon.finish(SOON)?.expect_code(0)?;
+        Ok(())
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<Job> {
+        let daemon = self.daemon.take().context("the daemon does not run")?;
+        kill(pid_of(&daemon), signal)?;
+        Ok(daemon)
+    }
+
+    /// Sends SIGHUP.
+    ///
+    /// # Errors
+    /// When the daemon is not running.
+    pub fn hang_up(&self) -> Result<()> {
+        let daemon = self.daemon.as_ref().context("the daemon does not run")?;
+        Ok(kill(pid_of(daemon), Signal::SIGHUP)?)
+    }
+
+    /// What the running daemon wrote to its standard error.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn log(&self) -> Result<String> {
+        let daemon = self.daemon.as_ref().context("the daemon does not run")?;
+        daemon.stderr()
+    }
+
+    /// Runs a `flowguard` command with this configuration, whatever its exit code.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn cli(&self, args: &[&str]) -> Result<Finished> {
+        let mut command = self.lab.place("tools")?.command(&self.program)?;
+        command.arg("--config").arg(&self.config).args(args);
+        run(&mut command, SOON)
+    }
+
+    /// Runs a `flowguard` command as another user.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn cli_as(&self, user: User, args: &[&str]) -> Result<Finished> {
+        let program = client::publish(&self.program, self.lab.dir())?;
+        let place = self.lab.place("tools")?.user(user);
+        let mut command = place.command(program)?;
+        command.arg("--config").arg(&self.config).args(args);
+        run(&mut command, SOON)
+    }
+
+    /// Runs a `flowguard` command that must succeed, and returns what it printed.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn ok(&self, args: &[&str]) -> Result<String> {
+        Ok(self.cli(args)?.expect_code(0)?.stdout)
+    }
+
+    /// Runs a `flowguard` command that must succeed, and reads what it printed as JSON.
+    ///
+    /// # Errors
+    /// When it fails or prints something else.
+    pub fn json<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T> {
+        let stdout = self.ok(args)?;
+        serde_json::from_str(&stdout).with_context(|| format!("{args:?} printed {stdout:?}"))
+    }
+
+    /// `status --json`.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn status(&self) -> Result<Status> {
+        self.json(&["status", "--json"])
+    }
+
+    /// `sources --json --all`.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn sources(&self) -> Result<Vec<Source>> {
+        self.json(&["sources", "--json", "--all"])
+    }
+
+    /// `sources --json --all --offline`.
+    ///
+    /// # Errors
+    /// When there is nothing to read.
+    pub fn sources_offline(&self) -> Result<Vec<Source>> {
+        self.json(&["sources", "--json", "--all", "--offline"])
+    }
+
+    /// `events --json`.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn events(&self) -> Result<Vec<Event>> {
+        self.json(&["events", "--json"])
+    }
+
+    /// `verdicts --json`.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn verdicts(&self) -> Result<Vec<Verdict>> {
+        self.json(&["verdicts", "--json"])
+    }
+
+    /// `show SOURCE --json`.
+    ///
+    /// # Errors
+    /// When the source is not known.
+    pub fn show(&self, source: &str) -> Result<Detail> {
+        self.json(&["show", source, "--json"])
+    }
+}
+
+impl Drop for Guard<'_> {
+    #[expect(
+        clippy::print_stderr,
+        reason = "the test runner shows it when the test fails"
+    )]
+    fn drop(&mut self) {
+        if let Ok(log) = self.log() {
+            eprintln!("--- stderr of the daemon\n{log}---");
+        }
+    }
+}
+
+fn pid_of(job: &Job) -> Pid {
+    Pid::from_raw(job.pid().cast_signed())
+}
+
+fn program() -> Result<PathBuf> {
+    let program = match env::var_os("FLOWGUARD_BIN") {
+        Some(program) => PathBuf::from(program),
+        None => client::built("flowguard")?,
+    };
+    ensure!(
+        program.exists(),
+        "there is no program {}: run the tests with `cargo xtask test`, which builds it",
+        program.display()
+    );
+    Ok(program)
+}

@@ -1,0 +1,142 @@
+//! What `--json` prints, written down a second time on purpose: if a field is renamed, operators'
+//! scripts break, and so must the tests.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// An element of `sources --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Source {
+    /// `kind:name`.
+    pub source: String,
+    /// `user`, `container`, `iface`, `addr`.
+    pub kind: String,
+    /// The name alone.
+    pub name: String,
+    /// Source id in the kernel.
+    pub id: Option<u32>,
+    /// The rule that exempts it.
+    pub exempt: Option<String>,
+    /// Counters by class.
+    pub classes: BTreeMap<String, Totals>,
+    /// The gravest verdict in force.
+    pub verdict: Option<String>,
+}
+
+/// Counters of a source in one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Totals {
+    /// Connections tried.
+    pub attempts: u64,
+    /// Attempts refused.
+    pub denied: u64,
+    /// Attempts that enforce mode would have refused.
+    pub would_deny: u64,
+    /// First contacts with a destination.
+    pub destinations: u64,
+}
+
+/// `status --json`, as far as tests look at it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Status {
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// `observe` or `enforce`.
+    pub mode: String,
+    /// When the configuration in force was loaded.
+    pub config_loaded: String,
+    /// Hooks that are attached.
+    pub hooks: Vec<String>,
+    /// Whether a running guard was taken over.
+    pub adopted: bool,
+    /// What is wrong.
+    pub warnings: Vec<String>,
+}
+
+/// An element of `events --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Event {
+    /// `kind:name`.
+    pub source: String,
+    /// Class.
+    pub class: String,
+    /// `pass`, `deny`, `would-deny`.
+    pub decision: String,
+    /// `connect4`, `connect6`, `edge`.
+    pub hook: String,
+    /// Destination address.
+    pub dst: String,
+    /// Destination port.
+    pub dport: u16,
+    /// Process, where a hook could know it.
+    pub process: Option<Process>,
+}
+
+impl Event {
+    /// Process id, where a hook could know it.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.pid)
+    }
+}
+
+/// The process behind an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Process {
+    /// Process id.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Name.
+    pub comm: String,
+}
+
+/// An element of `verdicts --json`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Verdict {
+    /// Against whom.
+    pub source: String,
+    /// In which class.
+    pub class: String,
+    /// What is done.
+    pub action: String,
+    /// The rule, or none when an operator ordered it.
+    pub rule: Option<String>,
+    /// Who ordered it.
+    pub by: String,
+    /// An operator's reason.
+    pub reason: Option<String>,
+    /// `observe` or `enforce`.
+    pub mode: String,
+    /// What it rests on.
+    pub observations: Vec<Observation>,
+    /// Attempts from around that time.
+    pub events: Vec<Event>,
+}
+
+/// One observation a verdict rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Observation {
+    /// What was measured.
+    pub what: String,
+    /// Its value.
+    pub value: u64,
+    /// The rule's limit.
+    pub limit: u64,
+    /// The window, seconds.
+    pub window_seconds: u64,
+}
+
+/// `show SOURCE --json`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Detail {
+    /// As in the list.
+    #[serde(flatten)]
+    pub summary: Source,
+    /// Kernel identities that lead to the source.
+    pub identities: Vec<String>,
+    /// Its verdicts, newest first.
+    pub verdicts: Vec<Verdict>,
+    /// Its last attempts, newest first.
+    pub events: Vec<Event>,
+}

@@ -1,0 +1,134 @@
+//! Takes every connection, closes it, and counts it by the address it came for.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv6Addr, TcpListener},
+    os::fd::AsRawFd as _,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::socket::{self, Backlog, Shutdown, shutdown};
+
+use crate::{
+    netns::Netns,
+    wait::{SOON, until},
+};
+
+/// Connections by the address and port they came for; v4-mapped addresses appear as IPv4.
+type Counts = Arc<Mutex<BTreeMap<(IpAddr, u16), u64>>>;
+
+/// Listeners with a thread each, stopped when dropped.
+#[derive(Debug)]
+pub struct Sink {
+    counts: Counts,
+    listeners: Vec<(TcpListener, Option<JoinHandle<()>>)>,
+}
+
+impl Sink {
+    /// Listens on these ports of all IPv4 and IPv6 addresses of a namespace.
+    ///
+    /// # Errors
+    /// When a port is in use there.
+    pub fn start(netns: &Netns, ports: &[u16]) -> Result<Self> {
+        let bound = netns.enter(|| {
+            // Dual-stack sockets: one listener a port serves both families.
+            let bind = |port: &u16| listen(*port).with_context(|| format!("port {port}"));
+            ports.iter().map(bind).collect::<Result<Vec<_>>>()
+        })?;
+        let counts = Counts::default();
+        let start = |listener: TcpListener| {
+            let (accepting, counts) = (listener.try_clone()?, Arc::clone(&counts));
+            let thread = thread::spawn(move || accept(&accepting, &counts));
+            Ok((listener, Some(thread)))
+        };
+        let listeners = bound.into_iter().map(start).collect::<Result<_>>()?;
+        Ok(Self { counts, listeners })
+    }
+
+    /// Connections accepted so far.
+    pub fn accepted(&self) -> u64 {
+        self.sum(|_, _| true)
+    }
+
+    /// Connections accepted so far on a port.
+    pub fn accepted_on(&self, port: u16) -> u64 {
+        self.sum(|_, of| of == port)
+    }
+
+    /// Addresses that connections came for.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut addresses: Vec<_> = counts.keys().map(|(address, _)| *address).collect();
+        addresses.dedup();
+        addresses
+    }
+
+    /// Waits until exactly so many connections have been accepted: a client may be done before
+    /// the sink has looked at its last connection.
+    ///
+    /// # Errors
+    /// When they are fewer or more.
+    pub fn expect_accepted(&self, count: u64) -> Result<()> {
+        until(&format!("{count} accepted connections"), SOON, || {
+            let seen = self.accepted();
+            ensure!(seen >= count, "{seen}");
+            Ok(())
+        })?;
+        let seen = self.accepted();
+        ensure!(seen == count, "expected {count} connections, saw {seen}");
+        Ok(())
+    }
+
+    fn sum(&self, wanted: impl Fn(IpAddr, u16) -> bool) -> u64 {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_interest = counts.iter().filter(|((ip, port), _)| wanted(*ip, *port));
+        of_interest.map(|(_, count)| count).sum()
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        for (listener, thread) in &mut self.listeners {
+            // Wakes the thread out of accept(); it fails for a listener that is already down.
+            shutdown(listener.as_raw_fd(), Shutdown::Both).ok();
+            if let Some(thread) = thread.take() {
+                thread.join().ok();
+            }
+        }
+    }
+}
+
+fn listen(port: u16) -> Result<TcpListener> {
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
+    // A burst of thousands must not wait for retransmitted SYNs.
+    socket::listen(&listener, Backlog::MAXALLOWABLE)?;
+    Ok(listener)
+}
+
+fn accept(listener: &TcpListener, counts: &Counts) {
+    loop {
+        match listener
+            .accept()
+            .and_then(|(stream, _)| stream.local_addr())
+        {
+            Ok(local) => {
+                let key = (local.ip().to_canonical(), local.port());
+                let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+                *counts.entry(key).or_default() += 1;
+            }
+            Err(error) if is_of_the_peer(&error) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Errors that say something about one connection and nothing about the listener.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,165 @@
+//! Exit codes and words of the command line, where nothing is running or nothing is allowed.
+
+use std::fs;
+
+use anyhow::Result;
+use flowguard_tests::{
+    config::Config,
+    guard::Guard,
+    lab::Lab,
+    place::Place,
+    process::{Finished, run},
+    users::User,
+    wait::SOON,
+};
+use serde_json::Value;
+
+use crate::WWW;
+
+/// One sentence for somebody woken at night: no panic, no backtrace, no dump.
+fn is_one_sentence(finished: &Finished) {
+    let lines: Vec<_> = finished
+        .stderr
+        .lines()
+        .filter(|l| !l.trim().is_empty())
+        .collect();
+    assert_eq!(lines.len(), 1, "{finished}");
+    assert!(!finished.stderr.contains("panicked"), "{finished}");
+}
+
+#[test]
+fn without_a_daemon_commands_say_so() -> Result<()> {
+    let lab = Lab::new()?;
+    let guard = Guard::stopped(&lab, &Config::observe(&lab))?;
+    for command in [
+        &["status"][..],
+        &["sources", "--json"],
+        &["show", WWW.1],
+        &["events", "--json"],
+        &["verdicts"],
+        &["block", WWW.1],
+        &["unblock", "--all"],
+        &["allow", WWW.1],
+        &["reload"],
+    ] {
+        let refused = guard.cli(command)?.expect_code(3)?;
+        assert_eq!(refused.stdout, "", "{refused}");
+        assert!(refused.stderr.contains("control.sock"), "{refused}");
+    }
+    Ok(())
+}
+
+#[test]
+fn bad_usage_is_told_from_failure() -> Result<()> {
+    let lab = Lab::new()?;
+    let guard = Guard::start(&lab, &Config::observe(&lab))?;
+    for command in [
+        &["frobnicate"][..],
+        &["block"],
+        &["block", "nobody"],
+        &["block", "usr:www-data"],
+        &["block", "user:"],
+        &["block", "addr:1.2.3"],
+        &["block", WWW.1, "--for", "three parsecs"],
+        &["block", WWW.1, "--for", "0s"],
+        &["block", WWW.1, "--class", "all"],
+        &["unblock"],
+        &["unblock", WWW.1, "--all"],
+        &["sources", "--jason"],
+    ] {
+        let refused = guard.cli(command)?.expect_code(2)?;
+        assert!(!refused.stderr.is_empty(), "{refused}");
+    }
+    for command in [
+        ["show", "user:no-such-user"],
+        ["block", "container:no-such-container"],
+        ["unblock", "user:no-such-user"],
+        ["show", "iface:no-such-if"],
+    ] {
+        let refused = guard.cli(&command)?.expect_code(4)?;
+        assert!(refused.stderr.contains("no-such"), "{refused}");
+    }
+    assert_eq!(guard.verdicts()?, []);
+    Ok(())
+}
+
+#[test]
+fn an_explicit_configuration_file_must_be_there() -> Result<()> {
+    let lab = Lab::new()?;
+    let guard = Guard::stopped(&lab, &Config::observe(&lab))?;
+    fs::remove_file(guard.config())?;
+    for command in ["check", "run", "status"] {
+        let refused = guard.cli(&[command])?.expect_code(2)?;
+        assert!(refused.stderr.contains("flowguard.toml"), "{refused}");
+    }
+    Ok(())
+}
+
+#[test]
+fn users_without_rights_are_told_so() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let nobody = User::named("nobody")?;
+    for command in [
+        &["status"][..],
+        &["sources", "--json"],
+        &["sources", "--json", "--offline"],
+        &["block", WWW.1],
+        &["run"],
+        &["detach"],
+    ] {
+        let refused = guard.cli_as(nobody, command)?.expect_code(5)?;
+        assert_eq!(refused.stdout, "", "{refused}");
+        is_one_sentence(&refused);
+    }
+    assert_eq!(guard.verdicts()?, []);
+    lab.client(User::named(WWW.0)?)?.run()?.all_connected(1)?;
+    guard.expect_attempts(WWW.1, "direct", 1)?;
+    Ok(())
+}
+
+#[test]
+fn doctor_and_completions_print_what_others_read() -> Result<()> {
+    let lab = Lab::new()?;
+    let guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let report: Value = guard.json(&["doctor", "--json"])?;
+    assert!(report.is_object() || report.is_array(), "{report}");
+    let script = lab.dir().join("completions");
+    fs::write(&script, guard.ok(&["completions", "bash"])?)?;
+    let mut bash = Place::default().command("bash")?;
+    bash.arg("-c")
+        .arg(". \"$0\" && complete -p flowguard")
+        .arg(script);
+    run(&mut bash, SOON)?.expect_code(0)?;
+    Ok(())
+}
+
+#[test]
+fn tables_are_for_people_and_json_for_programs() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let guard = Guard::start(&lab, &Config::observe(&lab))?;
+    lab.client(User::named(WWW.0)?)?
+        .count(7)
+        .run()?
+        .all_connected(7)?;
+    guard.expect_attempts(WWW.1, "direct", 7)?;
+    guard.ok(&["block", WWW.1, "--reason", "because"])?;
+    for command in [
+        &["sources"][..],
+        &["verdicts"],
+        &["show", WWW.1],
+        &["events"],
+    ] {
+        let table = guard.ok(command)?;
+        assert!(table.contains("www-data"), "{command:?}: {table}");
+        assert!(
+            !table.contains('\u{1b}'),
+            "colour where there is no terminal: {table:?}"
+        );
+    }
+    let status = guard.ok(&["status"])?;
+    assert!(status.contains("observe"), "{status}");
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Nothing stops when the daemon stops, nothing is lost when it starts again, and everything is
+//! gone when it is told to go.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use flowguard_tests::{config::Config, expect::totals, guard::Guard, lab::Lab, users::User};
+
+use crate::{BACKUP, GAMES, WWW};
+
+#[test]
+fn a_killed_daemon_loses_no_count_and_no_verdict() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
+    assert!(!guard.status()?.adopted, "there was nothing to adopt");
+    let (www, games) = (User::named(WWW.0)?, User::named(GAMES.0)?);
+    lab.client(www)?.count(40).run()?.all_connected(40)?;
+    guard.expect_attempts(WWW.1, "direct", 40)?;
+    guard.ok(&["block", GAMES.1, "--for", "1h"])?;
+    let before = guard.verdicts()?;
+    guard.kill()?;
+    lab.client(www)?
+        .count(500)
+        .concurrency(4)
+        .run()?
+        .all_connected(500)?;
+    lab.client(games)?.count(20).run()?.all_refused(20)?;
+    // Nobody has ever seen this one.
+    lab.client(User::named(BACKUP.0)?)?
+        .count(30)
+        .run()?
+        .all_connected(30)?;
+    guard.restart()?;
+    assert!(guard.status()?.adopted);
+    guard.expect_attempts(WWW.1, "direct", 540)?;
+    let totals = guard.expect_attempts(GAMES.1, "direct", 20)?;
+    assert_eq!(totals.denied, 20);
+    guard.expect_attempts(BACKUP.1, "direct", 30)?;
+    guard.expect_sum(590)?;
+    assert_eq!(guard.verdicts()?, before);
+    lab.client(games)?.run()?.all_refused(1)
+}
+
+#[test]
+fn starting_again_under_load_misses_no_connection() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let client = lab
+        .client(User::named(WWW.0)?)?
+        .to(&["198.18.0.1-198.18.0.9"]);
+    let load = client.count(20_000).concurrency(2).start()?;
+    for _ in 0..2 {
+        guard.kill()?;
+        guard.restart()?;
+        guard.terminate()?;
+        guard.restart()?;
+    }
+    load.outcome()?.all_connected(20_000)?;
+    guard.expect_attempts(WWW.1, "direct", 20_000)?;
+    guard.expect_sum(20_000)
+}
+
+#[test]
+fn a_stopped_daemon_leaves_the_protection_in_place() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
+    guard.ok(&["block", WWW.1])?;
+    guard.terminate()?;
+    lab.client(User::named(WWW.0)?)?
+        .count(5)
+        .run()?
+        .all_refused(5)?;
+    let sources = guard.sources_offline()?;
+    let totals = totals(&sources, WWW.1, "direct");
+    assert_eq!((totals.attempts, totals.denied), (5, 5));
+    assert!(
+        !guard.socket().exists(),
+        "a stopped daemon takes its socket along"
+    );
+    Ok(())
+}
+
+#[test]
+fn detach_removes_everything() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let (www, games) = (
+        lab.client(User::named(WWW.0)?)?,
+        lab.client(User::named(GAMES.0)?)?,
+    );
+    guard.ok(&["block", WWW.1])?;
+    www.run()?.all_refused(1)?;
+    guard.terminate()?;
+    guard.ok(&["detach"])?;
+    let left = fs::read_dir(lab.pins())
+        .map(Iterator::count)
+        .unwrap_or_default();
+    assert_eq!(left, 0, "pins are left in {}", lab.pins().display());
+    www.run()?.all_connected(1)?;
+    games.clone().count(10).run()?.all_connected(10)?;
+    // A new beginning: what happened unguarded was not counted.
+    guard.restart()?;
+    assert!(!guard.status()?.adopted);
+    games.count(3).run()?.all_connected(3)?;
+    guard.expect_attempts(GAMES.1, "direct", 3)?;
+    Ok(())
+}
+
+#[test]
+fn two_daemons_never_share_one_guard() -> Result<()> {
+    let lab = Lab::new()?;
+    let guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let pid = guard.status()?.pid;
+    let second = guard.cli(&["run"])?;
+    assert_ne!(second.code(), 0, "{second}");
+    assert!(
+        second.stderr.contains(&pid.to_string()),
+        "it does not say who runs already: {second}"
+    );
+    ensure!(guard.status()?.pid == pid, "the first one is gone");
+    Ok(())
+}
+
+#[test]
+fn two_instances_side_by_side_do_not_see_each_other() -> Result<()> {
+    let (here, there) = (Lab::new()?, Lab::new()?);
+    let (_here_sink, _there_sink) = (here.sink()?, there.sink()?);
+    let mut first = Guard::start(&here, &Config::observe(&here))?;
+    let second = Guard::start(&there, &Config::observe(&there))?;
+    let user = User::named(WWW.0)?;
+    here.client(user)?.count(11).run()?.all_connected(11)?;
+    there.client(user)?.count(22).run()?.all_connected(22)?;
+    first.ok(&["block", WWW.1])?;
+    here.client(user)?.run()?.all_refused(1)?;
+    there.client(user)?.run()?.all_connected(1)?;
+    first.expect_attempts(WWW.1, "direct", 12)?;
+    second.expect_attempts(WWW.1, "direct", 23)?;
+    first.terminate()?;
+    first.ok(&["detach"])?;
+    there.client(user)?.run()?.all_connected(1)?;
+    second.expect_attempts(WWW.1, "direct", 24)?;
+    second.ok(&["block", WWW.1])?;
+    there.client(user)?.run()?.all_refused(1)
+}

@@ -1,0 +1,24 @@
+//! flowguard as its operators meet it: the real program on the real kernel.
+//!
+//! Run by `cargo xtask test`, as root. Each test builds a host and a world of its own
+//! (`flowguard_tests::lab`), so they run in parallel.
+
+mod cli;
+mod control;
+mod count;
+mod edge;
+mod engine;
+mod harness;
+mod hostile;
+mod lifecycle;
+mod mail;
+mod order;
+mod policy;
+mod reload;
+
+/// A user every Debian has, and its source.
+const WWW: (&str, &str) = ("www-data", "user:www-data");
+/// Another one.
+const GAMES: (&str, &str) = ("games", "user:games");
+/// And a third.
+const BACKUP: (&str, &str) = ("backup", "user:backup");

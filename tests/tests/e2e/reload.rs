@@ -1,0 +1,106 @@
+//! A new configuration takes hold as a whole or not at all.
+
+use anyhow::{Result, ensure};
+use flowguard_tests::{
+    config::Config,
+    guard::Guard,
+    lab::{Lab, UNGUARDED_PORT},
+    users::User,
+    wait::{SOON, until},
+};
+
+use crate::WWW;
+
+#[test]
+fn reload_puts_a_new_configuration_in_force() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let client = lab.client(User::named(WWW.0)?)?;
+    let odd = client.clone().port(UNGUARDED_PORT);
+    odd.run()?.all_connected(1)?;
+    client.run()?.all_connected(1)?;
+    guard.configure(&Config::enforce(&lab).direct_ports("25, 8080").to_string())?;
+    guard.ok(&["reload"])?;
+    assert_eq!(guard.status()?.mode, "enforce");
+    odd.clone().count(4).run()?.all_connected(4)?;
+    guard.expect_attempts(WWW.1, "direct", 5)?;
+    guard.configure(&Config::observe(&lab).to_string())?;
+    guard.hang_up()?;
+    until("observe mode after SIGHUP", SOON, || {
+        let status = guard.status()?;
+        ensure!(status.mode == "observe", "{status:?}");
+        Ok(())
+    })?;
+    odd.run()?.all_connected(1)?;
+    client.run()?.all_connected(1)?;
+    guard.expect_attempts(WWW.1, "direct", 6)?;
+    Ok(())
+}
+
+#[test]
+fn a_bad_configuration_leaves_the_old_one_in_force_and_says_why() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let guard = Guard::start(&lab, &Config::enforce(&lab))?;
+    let before = guard.status()?;
+    let bad = Config::observe(&lab).direct_ports("25, 99999").to_string();
+    guard.configure(&bad)?;
+    let refused = guard.cli(&["reload"])?.expect_code(2)?;
+    for word in ["flowguard.toml", "direct_ports", "99999"] {
+        assert!(
+            refused.stderr.contains(word),
+            "{word} is not named: {refused}"
+        );
+    }
+    guard.hang_up()?;
+    until("a word about direct_ports in the log", SOON, || {
+        let log = guard.log()?;
+        ensure!(log.contains("direct_ports"), "{log}");
+        Ok(())
+    })?;
+    let after = guard.status()?;
+    assert_eq!(
+        (after.mode, after.config_loaded),
+        (before.mode, before.config_loaded)
+    );
+    lab.client(User::named(WWW.0)?)?.run()?.all_connected(1)?;
+    guard.expect_attempts(WWW.1, "direct", 1)?;
+    Ok(())
+}
+
+#[test]
+fn a_bad_configuration_file_is_explained() -> Result<()> {
+    let lab = Lab::new()?;
+    let guard = Guard::stopped(&lab, &Config::observe(&lab))?;
+    guard.cli(&["check"])?.expect_code(0)?;
+    let good = Config::observe(&lab).to_string();
+    for (bad, line, words) in [
+        // A typo, in the first line; and one further below.
+        (good.replacen("mode", "mood", 1), 1, ["mood", "mode"]),
+        (
+            good.replacen("[policy]\ntick", "[policy]\ntik", 1),
+            good.lines()
+                .take_while(|line| !line.starts_with("tick"))
+                .count()
+                + 1,
+            ["tik", "tick"],
+        ),
+        (good.replacen("observe", "obey", 1), 1, ["mode", "observe"]),
+    ] {
+        guard.configure(&bad)?;
+        for command in ["check", "run"] {
+            let refused = guard.cli(&[command])?.expect_code(2)?;
+            let place = format!("{}:{line}", guard.config().display());
+            for word in words.into_iter().chain([place.as_str()]) {
+                assert!(
+                    refused.stderr.contains(word),
+                    "{word} is not named: {refused}"
+                );
+            }
+        }
+    }
+    guard.configure("mode = \"observe")?;
+    guard.cli(&["check"])?.expect_code(2)?;
+    Ok(())
+}
