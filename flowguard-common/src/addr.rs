@@ -21,7 +21,7 @@ pub fn is_loopback(addr: &Addr) -> bool {
         return false;
     }
     // ::, ::1; then ::ffff:127.0.0.0/104 and ::ffff:0.0.0.0.
-    low <= 1 || low >> 24 == 0xffff_7f || low == 0xffff_0000_0000
+    low <= 1 || low >> 24 == 0x00ff_ff7f || low == 0xffff_0000_0000
 }
 
 /// The address as two integers in host order: cheap to compare and to hash.

@@ -31,14 +31,9 @@ pub(super) struct Evidence {
 
 impl Evidence {
     /// Keeps an event.
-    pub(super) fn add(&mut self, source: Option<u32>, event: api::Event) {
-        if let Some(source) = source {
-            push(
-                self.by_source.entry(source).or_default(),
-                event.clone(),
-                PER_SOURCE,
-            );
-        }
+    pub(super) fn add(&mut self, source: u32, event: api::Event) {
+        let of_source = self.by_source.entry(source).or_default();
+        push(of_source, event.clone(), PER_SOURCE);
         push(&mut self.recent, event, RECENT);
     }
 

@@ -21,8 +21,7 @@ use crate::{
     config::Config,
     control::server::{self, Access},
     identity::{cgroup_watch::CgroupWatch, links::LinkWatch},
-    kernel::Identity,
-    model::SourceName,
+    kernel::{Identity, offline::full_name},
 };
 
 /// Events taken from the ring at once, so that a flood of them does not hold up anything else.
@@ -168,23 +167,42 @@ impl State {
         }
     }
 
-    fn on_event(&mut self, event: &Event) {
-        let registered = (event.source != NO_SOURCE).then_some(event.source);
-        let name = match registered {
-            Some(id) => self.kernel.registry.name(id).cloned(),
+    pub(super) fn on_event(&mut self, event: &Event) {
+        if event.source != NO_SOURCE {
+            self.keep_event(event.source, event);
+            return;
+        }
+        let identity = self.identity_behind(event);
+        match self.kernel.registry.lookup(identity) {
+            Some(source) => self.keep_event(source, event),
             None => {
-                self.on_newcomer(Identity::Uid(event.uid));
-                Some(SourceName::user(format!("#{}", event.uid)))
+                self.waiting.entry(identity).or_default().push(*event);
+                self.on_newcomer(identity);
             }
-        };
-        let name = name
-            .as_ref()
-            .map(crate::kernel::offline::full_name)
+        }
+    }
+
+    /// What the connect hooks went by when they found nobody registered.
+    fn identity_behind(&self, event: &Event) -> Identity {
+        let foreign = self.host.netns != 0 && event.netns != self.host.netns;
+        if foreign && event.uid == 0 {
+            Identity::Netns(event.netns)
+        } else {
+            Identity::Uid(event.uid)
+        }
+    }
+
+    pub(super) fn keep_event(&mut self, source: u32, event: &Event) {
+        let name = self
+            .kernel
+            .registry
+            .name(source)
+            .map(full_name)
             .unwrap_or_default();
         if let Some(event) = evidence::readable(event, name, &self.now()) {
             // Nobody need be following.
             drop(self.broadcast.send(event.clone()));
-            self.evidence.add(registered, event);
+            self.evidence.add(source, event);
         }
     }
 

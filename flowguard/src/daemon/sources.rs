@@ -38,6 +38,11 @@ impl State {
         if let Err(error) = done {
             tracing::error!(source = %name, %identity, %error, "cannot register");
         }
+        for event in self.waiting.remove(&identity).unwrap_or_default() {
+            if let Some(source) = self.kernel.registry.lookup(identity) {
+                self.keep_event(source, &event);
+            }
+        }
     }
 
     /// Gives a source the `allow` of an exemption, or takes it away, as the configuration says.

@@ -140,6 +140,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         exempted: Default::default(),
         cgroups: Default::default(),
         newcomers: Default::default(),
+        waiting: Default::default(),
         warnings: Default::default(),
         broadcast,
         lookups,

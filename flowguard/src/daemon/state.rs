@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use flowguard_common::class::Class;
+use flowguard_common::{class::Class, event::Event};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
@@ -56,6 +56,9 @@ pub(super) struct State {
     pub(super) cgroups: HashMap<u64, String>,
     /// Unregistered identities seen at the last tick.
     pub(super) newcomers: BTreeSet<Identity>,
+    /// First attempts of identities that are about to be registered: evidence that is to get
+    /// their name.
+    pub(super) waiting: HashMap<Identity, Vec<Event>>,
     /// What is wrong, by what it is about.
     pub(super) warnings: BTreeMap<&'static str, String>,
     pub(super) broadcast: broadcast::Sender<api::Event>,
