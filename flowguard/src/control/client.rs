@@ -27,7 +27,7 @@ const LINE_BYTES: usize = 1 << 20;
 pub enum ClientError {
     /// Nobody answers at the socket.
     #[error(
-        "no daemon answers at {}: is it running? (`systemctl status flowguard`; verdicts in force hold meanwhile)",
+        "no daemon answers at {} (`systemctl status flowguard` tells whether it runs; verdicts in force hold meanwhile)",
         socket.display()
     )]
     Unreachable {
