@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use super::output::OutputError;
-use crate::{config::ConfigError, control::client::ClientError, kernel::KernelError};
+use crate::{
+    config::ConfigError, control::client::ClientError, daemon::RunError, kernel::KernelError,
+};
 
 /// What `--help` says of exit codes.
 pub(super) const HELP: &str = "Exit codes: 0 done, 1 unexpected failure, 2 bad usage or configuration, \
@@ -64,10 +66,30 @@ impl Exit {
         if cause.is::<ConfigError>() || cause.is::<UsageError>() {
             return Some(Self::Usage);
         }
-        if cause.is::<KernelError>() {
-            return Some(Self::Unsupported);
+        if let Some(error) = cause.downcast_ref::<RunError>() {
+            return match error {
+                RunError::Privilege(_) | RunError::Cgroup(_) => Some(Self::Unsupported),
+                RunError::CgroupRoot { .. } => Some(Self::Usage),
+                RunError::Kernel(error) => of_kernel(error),
+                _ => None,
+            };
         }
-        None
+        if let Some(error) = cause.downcast_ref::<KernelError>() {
+            return of_kernel(error);
+        }
+        let io = cause.downcast_ref::<std::io::Error>();
+        let denied = io.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+        denied.then_some(Self::Unsupported)
+    }
+}
+
+/// What the kernel lacks or forbids; other failures of it are decided by what caused them.
+fn of_kernel(error: &KernelError) -> Option<Exit> {
+    match error {
+        KernelError::BpfFs { .. } | KernelError::Load(_) | KernelError::Program { .. } => {
+            Some(Exit::Unsupported)
+        }
+        _ => None,
     }
 }
 

@@ -9,10 +9,7 @@ use super::{
     exit::{Exit, UsageError},
     live,
 };
-use crate::{
-    config::Config,
-    daemon::{self, RunError, handle::Handle},
-};
+use crate::daemon;
 
 /// What is logged, in the syntax of `tracing_subscriber::EnvFilter`.
 const LOG_VARIABLE: &str = "FLOWGUARD_LOG";
@@ -23,6 +20,9 @@ pub(super) struct Args {
     /// Show the busiest sources once a second; where stdout is no terminal, a line per change
     #[arg(long)]
     live: bool,
+    /// Remove a guard that another version left attached, with its counts and verdicts
+    #[arg(long)]
+    replace: bool,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
@@ -31,16 +31,15 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let quiet = args.live && context.output.terminal;
     log_to_stderr(if quiet { "error" } else { "info" })?;
     let (live, output) = (args.live, context.output);
-    daemon(config, move |handle| {
+    let options = daemon::Options {
+        replace: args.replace,
+    };
+    daemon::run(config, options, move |handle| {
         if live {
             live::start(handle, output);
         }
     })?;
     Ok(Exit::Done)
-}
-
-fn daemon(config: Config, ready: impl FnOnce(Handle)) -> Result<(), RunError> {
-    daemon::run(config, ready)
 }
 
 fn log_to_stderr(default: &str) -> anyhow::Result<()> {

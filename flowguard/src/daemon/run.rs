@@ -24,6 +24,8 @@ use crate::{
     kernel::{Identity, offline::full_name},
 };
 
+/// Threads besides the daemon's own: for the control socket and the watches.
+const WORKERS: usize = 2;
 /// Events taken from the ring at once, so that a flood of them does not hold up anything else.
 const EVENTS_AT_ONCE: usize = 256;
 
@@ -32,12 +34,24 @@ const EVENTS_AT_ONCE: usize = 256;
 /// # Errors
 ///
 /// The guard cannot be brought up, or its foundations broke. What is in the kernel goes on.
-pub async fn run(
+pub fn run(config: Config, options: Options, ready: impl FnOnce(Handle)) -> Result<(), RunError> {
+    super::require_privilege()?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(|source| RunError::System {
+            action: "start the runtime",
+            source,
+        })?
+        .block_on(guard(config, options, ready))
+}
+
+async fn guard(
     config: Config,
     options: Options,
     ready: impl FnOnce(Handle),
 ) -> Result<(), RunError> {
-    super::require_privilege()?;
     raise_open_files();
     let mut hangup = signal_of(SignalKind::hangup())?;
     let mut terminate = signal_of(SignalKind::terminate())?;

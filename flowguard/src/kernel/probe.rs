@@ -2,10 +2,16 @@
 
 use aya::{
     programs::{ProgramType, SchedClassifier, TcAttachType},
-    sys::{BpfHelper, is_helper_supported},
+    sys::{BpfHelper, is_helper_supported, is_program_supported},
 };
 
 use super::EdgeMethod;
+use crate::{
+    config::{Config, EdgeAttach},
+    control::api::{Check, CheckState, Doctor},
+    daemon,
+    identity::{cgroup, netns},
+};
 
 /// Whether a denied `connect()` can be given an errno of our choice: `bpf_set_retval`, Linux 5.18.
 pub fn has_set_retval() -> bool {
@@ -24,5 +30,178 @@ pub fn edge_method() -> EdgeMethod {
         EdgeMethod::Tcx
     } else {
         EdgeMethod::Clsact
+    }
+}
+
+/// What this host offers the guard, hook by hook, and what can be done where it lacks something.
+pub fn report(config: &Config) -> Doctor {
+    let kernel = nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_else(|error| format!("unknown ({error})"));
+    let checks = vec![
+        privilege(),
+        btf(),
+        bpf(),
+        hierarchy(config),
+        connect(),
+        edge(config),
+        cookie(),
+    ];
+    Doctor { kernel, checks }
+}
+
+fn check(name: &str, state: CheckState, detail: impl Into<String>, advice: Option<&str>) -> Check {
+    Check {
+        name: name.to_owned(),
+        state,
+        detail: detail.into(),
+        advice: advice.map(ToOwned::to_owned),
+    }
+}
+
+fn privilege() -> Check {
+    match daemon::require_privilege() {
+        Ok(()) => check(
+            "privilege",
+            CheckState::Ok,
+            "the capabilities that are needed",
+            None,
+        ),
+        Err(missing) => check(
+            "privilege",
+            CheckState::Missing,
+            missing.to_string(),
+            Some("run it as root; without it, what follows may look worse than it is"),
+        ),
+    }
+}
+
+fn btf() -> Check {
+    let path = std::path::Path::new("/sys/kernel/btf/vmlinux");
+    if path.exists() {
+        check("btf", CheckState::Ok, path.display().to_string(), None)
+    } else {
+        check(
+            "btf",
+            CheckState::Degraded,
+            "this kernel does not describe its types",
+            Some("use a kernel built with CONFIG_DEBUG_INFO_BTF if the programs do not load"),
+        )
+    }
+}
+
+fn bpf() -> Check {
+    let supported = is_program_supported(ProgramType::CgroupSockAddr)
+        .and_then(|yes| Ok(yes && is_program_supported(ProgramType::SchedClassifier)?));
+    match supported {
+        Ok(true) => check(
+            "bpf",
+            CheckState::Ok,
+            "connect and packet programs load",
+            None,
+        ),
+        Ok(false) => check(
+            "bpf",
+            CheckState::Missing,
+            "connect or packet programs do not load",
+            Some("use a kernel with CONFIG_CGROUP_BPF and CONFIG_NET_CLS_BPF, Linux 5.12 or later"),
+        ),
+        Err(error) => check(
+            "bpf",
+            CheckState::Missing,
+            format!("cannot be asked: {error}"),
+            Some("run `flowguard doctor` as root"),
+        ),
+    }
+}
+
+fn hierarchy(config: &Config) -> Check {
+    match (cgroup::find_cgroup2_root(), &config.paths.cgroup_root) {
+        (Ok(mount), None) => check(
+            "cgroup2",
+            CheckState::Ok,
+            format!("connect hooks go to {}", mount.display()),
+            None,
+        ),
+        (Ok(_), Some(root)) if root.is_dir() => check(
+            "cgroup2",
+            CheckState::Ok,
+            format!(
+                "connect hooks go to {} and guard only what runs below",
+                root.display()
+            ),
+            None,
+        ),
+        (Ok(_), Some(root)) => check(
+            "cgroup2",
+            CheckState::Missing,
+            format!("{} does not exist", root.display()),
+            Some("correct `paths.cgroup_root`, or leave it out to guard the whole host"),
+        ),
+        (Err(error), _) => check(
+            "cgroup2",
+            CheckState::Missing,
+            error.to_string(),
+            Some("mount it: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified"),
+        ),
+    }
+}
+
+fn connect() -> Check {
+    if has_set_retval() {
+        check(
+            "connect4, connect6",
+            CheckState::Ok,
+            "a denied connect() gets the errno of `guard.deny`",
+            None,
+        )
+    } else {
+        check(
+            "connect4, connect6",
+            CheckState::Degraded,
+            "a denied connect() gets EPERM, whatever `guard.deny` says (no bpf_set_retval before Linux 5.18)",
+            None,
+        )
+    }
+}
+
+fn edge(config: &Config) -> Check {
+    match (has_tcx(), config.kernel.edge_attach) {
+        (true, EdgeAttach::Auto | EdgeAttach::Tcx) => check(
+            "edge",
+            CheckState::Ok,
+            "containers' devices are guarded through TCX",
+            None,
+        ),
+        (_, EdgeAttach::Clsact) | (false, EdgeAttach::Auto) => check(
+            "edge",
+            CheckState::Ok,
+            "containers' devices are guarded through a clsact qdisc",
+            None,
+        ),
+        (false, EdgeAttach::Tcx) => check(
+            "edge",
+            CheckState::Missing,
+            "`kernel.edge_attach` is \"tcx\", which this kernel has not (Linux 6.6)",
+            Some("set `kernel.edge_attach` to \"auto\""),
+        ),
+    }
+}
+
+fn cookie() -> Check {
+    match netns::own_cookie() {
+        Ok(Some(_)) => check(
+            "namespaces",
+            CheckState::Ok,
+            "told apart by their cookies",
+            None,
+        ),
+        Ok(None) | Err(_) => check(
+            "namespaces",
+            CheckState::Degraded,
+            "not told apart (Linux 5.14): a container that no pattern and no device identifies is \
+             counted as the host user of the same uid",
+            Some("make sure that the `[[container]]` patterns match all your containers"),
+        ),
     }
 }
