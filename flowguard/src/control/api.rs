@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{ClassName, Mode, Totals};
 
+/// Longest time an order may hold, seconds: ten years.
+pub const MAX_ORDER_SECONDS: u64 = 10 * 365 * 86_400;
+/// Longest reason of an order, bytes.
+pub const MAX_REASON_BYTES: usize = 1_000;
+
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -185,10 +190,10 @@ pub struct OrderRequest {
     /// Which classes; empty: direct and submission.
     #[serde(default)]
     pub classes: Vec<ClassName>,
-    /// For how long, seconds; none: until lifted.
+    /// For how long, seconds, from 1 to [`MAX_ORDER_SECONDS`]; none: until lifted.
     #[serde(default)]
     pub seconds: Option<u64>,
-    /// Why.
+    /// Why; at most [`MAX_REASON_BYTES`].
     #[serde(default)]
     pub reason: Option<String>,
 }
@@ -218,11 +223,90 @@ pub struct Reloaded {
     pub needs_restart: Vec<String>,
 }
 
-/// Every answer with a status other than 2xx.
+/// A line of `GET /v1/events?follow=true`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FollowLine {
+    /// The next event.
+    Event(Event),
+    /// The reader was too slow.
+    Missed {
+        /// How many events it did not get.
+        missed: u64,
+    },
+}
+
+/// Every answer with a status other than 2xx.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Machine-readable: `bad-request`, `no-such-source`, `forbidden`, `bad-config`, `internal`.
-    pub code: String,
+    /// For programs.
+    pub code: FailureCode,
     /// For people: what happened and what to do.
     pub message: String,
+}
+
+/// What sort of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureCode {
+    /// The request makes no sense, as it is.
+    BadRequest,
+    /// Nobody of that name is known.
+    NoSuchSource,
+    /// The caller may not do that.
+    Forbidden,
+    /// The configuration was refused.
+    BadConfig,
+    /// The request did not arrive, or was not answered, in time.
+    Timeout,
+    /// The daemon failed; also any code of a newer daemon.
+    #[serde(other)]
+    Internal,
+}
+
+/// `flowguard check --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigReport {
+    /// Whether the daemon would accept the configuration.
+    pub valid: bool,
+    /// File the configuration came from; none: the embedded default.
+    pub config: Option<String>,
+    /// The mode it asks for; none: not valid.
+    pub mode: Option<Mode>,
+    /// What is wrong with it; none: valid.
+    pub error: Option<String>,
+}
+
+/// `flowguard doctor --json`: what this machine offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doctor {
+    /// Release of the running kernel.
+    pub kernel: String,
+    /// What was looked at.
+    pub checks: Vec<Check>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What: `cgroup2`, `bpffs`, `tcx`, …
+    pub name: String,
+    /// How it is.
+    pub state: CheckState,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it, if something can be done.
+    pub advice: Option<String>,
+}
+
+/// How well a [`Check`] went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckState {
+    /// As it should be.
+    Ok,
+    /// flowguard works, with less.
+    Degraded,
+    /// flowguard cannot work.
+    Missing,
 }
