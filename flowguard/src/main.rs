@@ -1,3 +1,7 @@
 //! The `flowguard` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flowguard::cli::main()
+}

@@ -1,0 +1,207 @@
+//! `flowguard status`: is the guard up, and is it well?
+
+use super::{
+    args,
+    context::Context,
+    exit::Exit,
+    table::{Column, Table, plain},
+    view::{self, Tone, View},
+};
+use crate::{
+    control::api::Status,
+    model::{Mode, escape},
+};
+
+/// Hooks on devices that are named one by one.
+const NAMED_EDGES: usize = 5;
+
+/// Show how the daemon and the guard are
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    json: args::Json,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let client = context.client()?;
+    let status = context.wait(client.status())??;
+    if args.json.json {
+        context.output.json(&status)?;
+    } else {
+        context.output.text(&render(&context.view(), &status))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What a mode means for tenants.
+pub(super) const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Observe => "observe: only what an operator ordered by hand is refused",
+        Mode::Enforce => "enforce: verdicts and ceilings are carried out",
+    }
+}
+
+fn hooks(hooks: &[String]) -> String {
+    let (edges, others): (Vec<_>, Vec<_>) =
+        hooks.iter().partition(|hook| hook.starts_with("edge "));
+    let mut names: Vec<_> = others.into_iter().map(|hook| escape(hook)).collect();
+    if edges.len() > NAMED_EDGES {
+        names.push(format!("{} edge devices", edges.len()));
+    } else {
+        names.extend(edges.into_iter().map(|hook| escape(hook)));
+    }
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn render(view: &View, status: &Status) -> String {
+    let config = status
+        .config
+        .as_deref()
+        .map_or_else(|| "built-in defaults".to_owned(), escape);
+    let found = if status.adopted {
+        "found attached and taken over"
+    } else {
+        "attached by this daemon"
+    };
+    let mut text = String::new();
+    for (name, value) in [
+        (
+            "daemon",
+            format!(
+                "{}, pid {}, since {}",
+                escape(&status.version),
+                status.pid,
+                view.time_and_distance(status.started)
+            ),
+        ),
+        ("mode", mode(status.mode).to_owned()),
+        (
+            "config",
+            format!(
+                "{config}, loaded {}",
+                view.time_and_distance(status.config_loaded)
+            ),
+        ),
+        (
+            "guard",
+            format!("{found}, pinned at {}", escape(&status.pins)),
+        ),
+        ("hooks", hooks(&status.hooks)),
+        (
+            "sources",
+            format!("{} of {}", status.sources, status.source_capacity),
+        ),
+        ("verdicts", status.verdicts.to_string()),
+    ] {
+        text.push_str(&format!("{name:<10}{value}\n"));
+    }
+    if !status.totals.is_empty() {
+        let mut table = Table::new(
+            view,
+            &[
+                Column::Text("CLASS"),
+                Column::Number("ATTEMPTS"),
+                Column::Number("DENIED"),
+                Column::Number("WOULD-DENY"),
+                Column::Number("DESTINATIONS"),
+            ],
+        );
+        for (class, totals) in &status.totals {
+            table.row([
+                plain(view::class(*class)),
+                plain(totals.attempts),
+                plain(totals.denied),
+                plain(totals.would_deny),
+                plain(totals.destinations),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&table.render());
+    }
+    let counted: Vec<_> = status
+        .kernel
+        .iter()
+        .filter(|(_, count)| **count != 0)
+        .collect();
+    if !counted.is_empty() {
+        let mut table = Table::new(view, &[Column::Text("KERNEL"), Column::Number("COUNT")]);
+        for (name, count) in counted {
+            table.row([plain(escape(name)), plain(count)]);
+        }
+        text.push('\n');
+        text.push_str(&table.render());
+    }
+    if !status.warnings.is_empty() {
+        text.push_str("\nWARNINGS\n");
+        for warning in &status.warnings {
+            let warning = view.paint(Tone::Warning, &escape(warning));
+            text.push_str(&format!("  {warning}\n"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{super::testing, *};
+    use crate::model::ClassName;
+
+    #[test]
+    fn the_status_is_told_in_words() {
+        let status = Status {
+            version: "0.1.0".to_owned(),
+            pid: 42,
+            started: testing::time(-3_600),
+            mode: Mode::Observe,
+            config: None,
+            config_loaded: testing::time(-60),
+            pins: "/sys/fs/bpf/flowguard".to_owned(),
+            hooks: vec!["connect4".to_owned(), "edge veth\u{1b}0".to_owned()],
+            adopted: true,
+            sources: 3,
+            source_capacity: 16_384,
+            verdicts: 1,
+            totals: BTreeMap::from([(ClassName::Direct, testing::totals(12, 3, 1))]),
+            kernel: BTreeMap::from([
+                ("events_delivered".to_owned(), 9),
+                ("packets_unparsed".to_owned(), 0),
+            ]),
+            warnings: vec!["no events for an hour".to_owned()],
+        };
+        assert_eq!(
+            render(&testing::view(), &status),
+            "\
+daemon    0.1.0, pid 42, since 2025-06-15 14:06:40 UTC (1h ago)
+mode      observe: only what an operator ordered by hand is refused
+config    built-in defaults, loaded 2025-06-15 15:05:40 UTC (1m ago)
+guard     found attached and taken over, pinned at /sys/fs/bpf/flowguard
+hooks     connect4, edge veth\\u{1b}0
+sources   3 of 16384
+verdicts  1
+
+CLASS   ATTEMPTS  DENIED  WOULD-DENY  DESTINATIONS
+direct        12       1           0             3
+
+KERNEL            COUNT
+events_delivered      9
+
+WARNINGS
+  no events for an hour
+"
+        );
+    }
+
+    #[test]
+    fn many_edges_are_counted() {
+        let edges: Vec<_> = (0..6).map(|number| format!("edge veth{number}")).collect();
+        assert_eq!(hooks(&edges), "6 edge devices");
+        assert_eq!(hooks(&edges[..1]), "edge veth0");
+        assert_eq!(hooks(&[]), "none");
+    }
+}
