@@ -1,6 +1,11 @@
 //! The command itself, against the control server with a task at the daemon's end: exit codes,
 //! and what is on stdout and stderr.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy takes the helpers of these tests for no tests"
+)]
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,
