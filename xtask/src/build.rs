@@ -64,12 +64,15 @@ pub(crate) fn bpf_cargo(ready: &Ready, subcommand: &str) -> Result<Command> {
     let mut cargo = match ready.core {
         Core::RustSrc => invoke::cargo(),
         Core::Debian => {
-            let mut cargo = Command::new("/usr/bin/cargo");
-            // Otherwise it would take up the rustup toolchain that runs this xtask.
+            // Cargo would look for cargo-clippy among rustup's programs first.
+            let mut cargo = Command::new(match subcommand {
+                "clippy" => "/usr/bin/cargo-clippy",
+                _ => "/usr/bin/cargo",
+            });
+            // Otherwise these would take up the toolchain that runs this xtask.
             cargo
                 .current_dir(paths::root())
-                .env_remove("CARGO")
-                .env_remove("RUSTUP_TOOLCHAIN")
+                .env("CARGO", "/usr/bin/cargo")
                 .env("RUSTC", "/usr/bin/rustc");
             cargo
         }
