@@ -82,8 +82,9 @@ pub(crate) fn unregistered(
         Some(entry) => entry,
         None => {
             // Another CPU may have been faster; then its entry serves both.
+            let nothing: &FallbackEntry = &NOTHING_YET;
             created = FALLBACK
-                .insert(key, &NOTHING_YET, u64::from(BPF_NOEXIST))
+                .insert(key, nothing, u64::from(BPF_NOEXIST))
                 .is_ok();
             match FALLBACK.get_ptr_mut(key) {
                 Some(entry) => entry,
@@ -148,11 +149,7 @@ fn first_contact(settings: &Settings, fanout: *mut Fanout, dst: &Addr, now_ns: u
 /// Number of the epoch; never 0, which is what an unused bitmap has.
 #[inline(always)]
 fn epoch(settings: &Settings, now_ns: u64) -> u64 {
-    if settings.epoch_ns == 0 {
-        1
-    } else {
-        now_ns / settings.epoch_ns + 1
-    }
+    now_ns.checked_div(settings.epoch_ns).unwrap_or(0) + 1
 }
 
 /// Whether the destination was noted in this epoch while the source was not registered.

@@ -49,13 +49,13 @@ pub(crate) fn source_of_task(settings: &Settings, netns: u64, uid: u32) -> Optio
             continue;
         }
         // SAFETY: values are words that the daemon replaces whole.
-        if let Some(source) = unsafe { CGROUPS.get(&cgroup) } {
+        if let Some(source) = unsafe { CGROUPS.get(cgroup) } {
             return Some(*source);
         }
     }
     if !settings.is_host(netns) {
         // SAFETY: as above.
-        if let Some(source) = unsafe { NETNS.get(&netns) } {
+        if let Some(source) = unsafe { NETNS.get(netns) } {
             return Some(*source);
         }
         if uid == 0 {

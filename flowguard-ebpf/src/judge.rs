@@ -23,7 +23,7 @@ fn ruling(source: u32, class: Class, now_ns: u64) -> (Ruling, Rate) {
         class: class as u32,
     };
     // SAFETY: the daemon replaces entries whole; an old one stays readable until we are done.
-    match unsafe { VERDICTS.get(&key) } {
+    match unsafe { VERDICTS.get(key) } {
         Some(verdict) => (verdict.ruling(now_ns), verdict.rate),
         None => (Ruling::Ceiling, Rate::UNLIMITED),
     }

@@ -32,7 +32,7 @@ use crate::{
 /// understand.
 pub(crate) const PASS: i32 = TC_ACT_UNSPEC;
 /// The packet is dropped.
-const DENY: i32 = TC_ACT_SHOT as i32;
+const DENY: i32 = TC_ACT_SHOT;
 
 struct Skb<'a>(&'a TcContext);
 
@@ -49,7 +49,7 @@ fn edge(ctx: TcContext) -> i32 {
     // SAFETY: the kernel's context, a 4-byte read.
     let ifindex = unsafe { (*ctx.skb.skb).ifindex };
     // SAFETY: the daemon replaces entries whole.
-    let Some(edge) = (unsafe { EDGES.get(&ifindex) }) else {
+    let Some(edge) = (unsafe { EDGES.get(ifindex) }) else {
         count::stat(Stat::UnknownEdge);
         return PASS;
     };
@@ -154,11 +154,12 @@ fn answer(decision: Decision) -> i32 {
 enum Memory {
     /// On the socket.
     Socket(*mut Stamp),
-    /// In the device's table: the place, the SYN's tag, and the entry if it is there already.
+    /// In the device's table: the place, the SYN's tag, and, if it is there already, whether it
+    /// was denied.
     Table {
         place: *mut SynEntry,
         tag: u64,
-        known: bool,
+        before: Option<bool>,
     },
     /// Nowhere: the table is smaller than the daemon believes. Every SYN counts.
     Nowhere,
@@ -198,7 +199,7 @@ impl Memory {
                 return Self::Table {
                     place: entry,
                     tag,
-                    known: true,
+                    before: Some(found & 1 != 0),
                 };
             }
             if time_ns < oldest {
@@ -212,7 +213,7 @@ impl Memory {
         Self::Table {
             place,
             tag,
-            known: false,
+            before: None,
         }
     }
 
@@ -221,15 +222,11 @@ impl Memory {
         match self {
             // SAFETY: storage of the packet's socket, which the packet holds.
             Self::Socket(stamp) => unsafe { (**stamp).syn(seq, class as u32) },
-            // SAFETY: an element of a live map.
             Self::Table {
-                place, known: true, ..
-            } => unsafe {
-                Syn::Again {
-                    denied: (**place).tag & 1 != 0,
-                }
-            },
-            Self::Table { known: false, .. } | Self::Nowhere => Syn::New,
+                before: Some(denied),
+                ..
+            } => Syn::Again { denied: *denied },
+            Self::Table { before: None, .. } | Self::Nowhere => Syn::New,
         }
     }
 

@@ -40,7 +40,7 @@ fn check(effective: u64) -> Result<(), MissingPrivilege> {
     let has = |bit: u32| effective & (1 << bit) != 0;
     let missing: Vec<String> = NEEDED
         .iter()
-        .filter(|(bit, ..)| !has(*bit) && !(*bit > SYS_ADMIN && has(SYS_ADMIN)))
+        .filter(|(bit, ..)| !(has(*bit) || *bit > SYS_ADMIN && has(SYS_ADMIN)))
         .map(|(_, name, why)| format!("{name} to {why}"))
         .collect();
     if missing.is_empty() {

@@ -133,8 +133,8 @@ impl Edges {
     ///
     /// The device is gone, or the kernel refuses.
     pub fn attach(&mut self, ifindex: u32, name: &str) -> Result<(), KernelError> {
-        if self.attached.contains_key(&ifindex) {
-            self.attached.insert(ifindex, name.to_owned());
+        if let Some(known) = self.attached.get_mut(&ifindex) {
+            name.clone_into(known);
             return Ok(());
         }
         match self.method {
