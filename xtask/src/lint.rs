@@ -37,7 +37,7 @@ pub(crate) fn run(_: &Options) -> Result<()> {
     )?;
     invoke::run(
         invoke::cargo()
-            .args(["doc", "--no-deps"])
+            .args(["doc", "--no-deps", "--document-private-items"])
             .args(HOST)
             .env("RUSTDOCFLAGS", "--deny warnings"),
     )
