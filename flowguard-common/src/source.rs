@@ -1,5 +1,7 @@
 //! Sources as the kernel knows them: dense ids, the keys that lead to them, and their names.
 
+use crate::{counters::ClassCounters, fanout::Fanout};
+
 /// What sort of tenant a source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -100,3 +102,17 @@ pub struct FallbackKey {
 }
 
 const _: () = assert!(size_of::<FallbackKey>() == 16);
+
+/// An element of the `FALLBACK` map: what an unregistered identity did in a class. A source that
+/// is fast from its first packet must not lose its first destinations as evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct FallbackEntry {
+    /// As for a registered source.
+    pub counters: ClassCounters,
+    /// As for a registered source; starts anew when the identity is registered.
+    pub fanout: Fanout,
+}
+
+const _: () =
+    assert!(size_of::<FallbackEntry>() == size_of::<ClassCounters>() + size_of::<Fanout>());

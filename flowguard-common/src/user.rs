@@ -7,7 +7,7 @@ use crate::{
     event::Event,
     fanout::Fanout,
     settings::{Settings, TrustedKey},
-    source::{Edge, FallbackKey, SourceInfo},
+    source::{Edge, FallbackEntry, FallbackKey, SourceInfo},
     verdict::{Verdict, VerdictKey},
 };
 
@@ -25,6 +25,7 @@ pod!(
     ClassCounters,
     Edge,
     Event,
+    FallbackEntry,
     FallbackKey,
     Fanout,
     Settings,

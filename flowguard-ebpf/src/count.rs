@@ -5,9 +5,9 @@ use flowguard_common::{
     addr::{self, Addr},
     class::Class,
     counters::{ClassCounters, Stat},
-    fanout::{self, FANOUT_WORDS},
+    fanout::{self, FANOUT_WORDS, Fanout},
     settings::Settings,
-    source::FallbackKey,
+    source::{FallbackEntry, FallbackKey},
     verdict::Decision,
 };
 
@@ -25,7 +25,8 @@ pub(crate) fn stat(stat: Stat) {
     }
 }
 
-/// Counts one attempt of a registered source.
+/// Counts one attempt of a registered source. `before` is the identity under which it was counted
+/// until it was registered: a destination known from then is no first contact.
 #[inline(always)]
 pub(crate) fn attempt(
     settings: &Settings,
@@ -34,6 +35,7 @@ pub(crate) fn attempt(
     dst: &Addr,
     now_ns: u64,
     decision: Decision,
+    before: Option<&FallbackKey>,
 ) {
     let index = class.index(source);
     let Some(counters) = COUNTERS.get_ptr_mut(index) else {
@@ -47,7 +49,10 @@ pub(crate) fn attempt(
             Decision::Deny => atomic::add(&raw mut (*counters).denied, 1),
             Decision::WouldDeny => atomic::add(&raw mut (*counters).would_deny, 1),
         }
-        if first_contact(settings, index, dst, now_ns) {
+        let fanout = FANOUT.get_ptr_mut(index);
+        if fanout.is_some_and(|fanout| first_contact(settings, fanout, dst, now_ns))
+            && !before.is_some_and(|key| was_contacted(settings, key, dst, now_ns))
+        {
             atomic::add(&raw mut (*counters).destinations, 1);
         }
         (*counters).last_seen_ns = now_ns;
@@ -65,25 +70,23 @@ pub(crate) fn retransmit(source: u32, class: Class) {
 
 /// Counts one attempt of an identity nobody registered; true if it is the first of its kind.
 #[inline(always)]
-pub(crate) fn unregistered(key: &FallbackKey, now_ns: u64) -> bool {
+pub(crate) fn unregistered(
+    settings: &Settings,
+    key: &FallbackKey,
+    dst: &Addr,
+    now_ns: u64,
+) -> bool {
     stat(Stat::Unregistered);
     let mut created = false;
-    let counters = match FALLBACK.get_ptr_mut(key) {
-        Some(counters) => counters,
+    let entry = match FALLBACK.get_ptr_mut(key) {
+        Some(entry) => entry,
         None => {
-            let zero = ClassCounters {
-                attempts: 0,
-                denied: 0,
-                would_deny: 0,
-                destinations: 0,
-                retransmits: 0,
-                last_seen_ns: 0,
-                reserved: [0; 10],
-            };
             // Another CPU may have been faster; then its entry serves both.
-            created = FALLBACK.insert(key, &zero, u64::from(BPF_NOEXIST)).is_ok();
+            created = FALLBACK
+                .insert(key, &NOTHING_YET, u64::from(BPF_NOEXIST))
+                .is_ok();
             match FALLBACK.get_ptr_mut(key) {
-                Some(counters) => counters,
+                Some(entry) => entry,
                 None => {
                     stat(Stat::FallbackFull);
                     return false;
@@ -93,26 +96,40 @@ pub(crate) fn unregistered(key: &FallbackKey, now_ns: u64) -> bool {
     };
     // SAFETY: an element of a live map.
     unsafe {
+        let counters = &raw mut (*entry).counters;
         atomic::add(&raw mut (*counters).attempts, 1);
+        if first_contact(settings, &raw mut (*entry).fanout, dst, now_ns) {
+            atomic::add(&raw mut (*counters).destinations, 1);
+        }
         (*counters).last_seen_ns = now_ns;
     }
     created
 }
+
+/// A new entry. Too large for a program's stack of 512 bytes.
+static NOTHING_YET: FallbackEntry = FallbackEntry {
+    counters: ClassCounters {
+        attempts: 0,
+        denied: 0,
+        would_deny: 0,
+        destinations: 0,
+        retransmits: 0,
+        last_seen_ns: 0,
+        reserved: [0; 10],
+    },
+    fanout: Fanout {
+        epoch: 0,
+        bits: [0; FANOUT_WORDS],
+    },
+};
 
 /// Notes the destination; true on first contact in this epoch.
 ///
 /// Two CPUs that start an epoch at once may each clear the other's first bits: a few destinations
 /// more than there are, once an epoch.
 #[inline(always)]
-fn first_contact(settings: &Settings, index: u32, dst: &Addr, now_ns: u64) -> bool {
-    let Some(fanout) = FANOUT.get_ptr_mut(index) else {
-        return false;
-    };
-    let epoch = if settings.epoch_ns == 0 {
-        1
-    } else {
-        now_ns / settings.epoch_ns + 1
-    };
+fn first_contact(settings: &Settings, fanout: *mut Fanout, dst: &Addr, now_ns: u64) -> bool {
+    let epoch = epoch(settings, now_ns);
     let (word, bit) = fanout::position(addr::hash(dst, settings.hash_seed));
     // SAFETY: an element of a live map, and `word` is below FANOUT_WORDS.
     unsafe {
@@ -125,5 +142,29 @@ fn first_contact(settings: &Settings, index: u32, dst: &Addr, now_ns: u64) -> bo
         let word = &raw mut (*fanout).bits[word % FANOUT_WORDS];
         // The test spares the common case an atomic operation.
         *word & bit == 0 && atomic::or(word, bit) & bit == 0
+    }
+}
+
+/// Number of the epoch; never 0, which is what an unused bitmap has.
+#[inline(always)]
+fn epoch(settings: &Settings, now_ns: u64) -> u64 {
+    if settings.epoch_ns == 0 {
+        1
+    } else {
+        now_ns / settings.epoch_ns + 1
+    }
+}
+
+/// Whether the destination was noted in this epoch while the source was not registered.
+#[inline(always)]
+fn was_contacted(settings: &Settings, key: &FallbackKey, dst: &Addr, now_ns: u64) -> bool {
+    let Some(entry) = FALLBACK.get_ptr(key) else {
+        return false;
+    };
+    let (word, bit) = fanout::position(addr::hash(dst, settings.hash_seed));
+    // SAFETY: an element of a live map.
+    unsafe {
+        (*entry).fanout.epoch == epoch(settings, now_ns)
+            && (*entry).fanout.bits[word % FANOUT_WORDS] & bit != 0
     }
 }

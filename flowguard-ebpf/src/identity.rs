@@ -5,8 +5,9 @@ use aya_ebpf::{
     helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_uid_gid},
 };
 use flowguard_common::{
+    class::Class,
     settings::Settings,
-    source::{KEY_NETNS, KEY_UID},
+    source::{FallbackKey, KEY_NETNS, KEY_UID},
 };
 
 use crate::maps::{CGROUPS, NETNS, UIDS};
@@ -15,20 +16,32 @@ use crate::maps::{CGROUPS, NETNS, UIDS};
 /// ancestor at this level or above.
 const CGROUP_LEVELS: i32 = 16;
 
-/// Who makes the attempt.
-pub(crate) enum Who {
-    /// A registered source.
-    Source(u32),
-    /// Nobody registered: kind and value of the identity that is to be registered.
-    Unregistered(u32, u64),
-}
-
-/// Resolves the current task: nearest registered ancestor cgroup, network namespace, uid.
+/// The identity under which an attempt of the current task is counted while nobody is registered.
 ///
 /// A uid speaks for itself in the host's network namespace. In another one it does so only if it
 /// is not 0: a container's root must never pass for the host's.
 #[inline(always)]
-pub(crate) fn of_task(settings: &Settings, netns: u64, uid: u32) -> Who {
+pub(crate) fn fallback_key(settings: &Settings, netns: u64, uid: u32, class: Class) -> FallbackKey {
+    let class = class as u32;
+    if uid == 0 && !settings.is_host(netns) {
+        FallbackKey {
+            id: netns,
+            kind: KEY_NETNS,
+            class,
+        }
+    } else {
+        FallbackKey {
+            id: u64::from(uid),
+            kind: KEY_UID,
+            class,
+        }
+    }
+}
+
+/// The source of the current task, if it is registered: by its nearest registered ancestor
+/// cgroup, by its network namespace, by the uid where that speaks for itself.
+#[inline(always)]
+pub(crate) fn source_of_task(settings: &Settings, netns: u64, uid: u32) -> Option<u32> {
     for depth in 0..CGROUP_LEVELS {
         // SAFETY: no arguments that could be wrong; 0 for a level the task's cgroup has not.
         let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(CGROUP_LEVELS - depth) };
@@ -37,22 +50,19 @@ pub(crate) fn of_task(settings: &Settings, netns: u64, uid: u32) -> Who {
         }
         // SAFETY: values are words that the daemon replaces whole.
         if let Some(source) = unsafe { CGROUPS.get(&cgroup) } {
-            return Who::Source(*source);
+            return Some(*source);
         }
     }
     if !settings.is_host(netns) {
         // SAFETY: as above.
         if let Some(source) = unsafe { NETNS.get(&netns) } {
-            return Who::Source(*source);
+            return Some(*source);
         }
         if uid == 0 {
-            return Who::Unregistered(KEY_NETNS, netns);
+            return None;
         }
     }
-    match UIDS.get(&Key::new(32, uid.to_be_bytes())) {
-        Some(source) => Who::Source(*source),
-        None => Who::Unregistered(KEY_UID, u64::from(uid)),
-    }
+    UIDS.get(&Key::new(32, uid.to_be_bytes())).copied()
 }
 
 /// Real uid of the current task, in the initial user namespace.

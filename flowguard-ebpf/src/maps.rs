@@ -13,7 +13,7 @@ use flowguard_common::{
     fanout::Fanout,
     names::{DEFAULT_SOURCES, MAX_EDGES, MAX_FALLBACK, MAX_KEYS, MAX_TRUSTED, RING_BYTES},
     settings::{Settings as Bank, TrustedKey},
-    source::{Edge, FallbackKey, SourceInfo},
+    source::{Edge, FallbackEntry, FallbackKey, SourceInfo},
     stamp::{SYNS_PER_EDGE, Stamp, SynEntry},
     verdict::{Buckets, Verdict, VerdictKey},
 };
@@ -73,7 +73,7 @@ pub(crate) static FANOUT: Array<Fanout, PER_SOURCE_AND_CLASS> = Array::new();
 /// Unregistered identity and class → counters. Written by the programs; full: the attempt passes
 /// and `FallbackFull` counts it. Entries stay: readers add them to the source they lead to.
 #[btf_map]
-pub(crate) static FALLBACK: HashMap<FallbackKey, ClassCounters, { MAX_FALLBACK as usize }> =
+pub(crate) static FALLBACK: HashMap<FallbackKey, FallbackEntry, { MAX_FALLBACK as usize }> =
     HashMap::new();
 
 /// Source and class → verdict. Written by the daemon, whole entries at a time; preallocated for

@@ -17,6 +17,9 @@ action = "block"
 for = "1h"
 "#;
 
+/// The group that may read from the control socket.
+pub const READERS: &str = "games";
+
 /// No rules, instead of the built-in ones.
 const NO_RULES: &str = "";
 
@@ -46,6 +49,7 @@ impl Config {
             ("control_socket", path("control.sock")),
             ("state", path("state.db")),
             ("pins", pins),
+            ("control_group", READERS.to_owned()),
             ("cgroup_root", lab.cgroups().root().display().to_string()),
         ];
         Self {

@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -145,8 +146,7 @@ impl<'lab> Guard<'lab> {
     /// When it does not end in time.
     pub fn cli(&self, args: &[&str]) -> Result<Finished> {
         let mut command = self.lab.place("tools")?.command(&self.program)?;
-        command.arg("--config").arg(&self.config).args(args);
-        run(&mut command, SOON)
+        self.run_in(&mut command, args)
     }
 
     /// Runs a `flowguard` command as another user.
@@ -156,9 +156,14 @@ impl<'lab> Guard<'lab> {
     pub fn cli_as(&self, user: User, args: &[&str]) -> Result<Finished> {
         let program = client::publish(&self.program, self.lab.dir())?;
         let place = self.lab.place("tools")?.user(user);
-        let mut command = place.command(program)?;
-        command.arg("--config").arg(&self.config).args(args);
-        run(&mut command, SOON)
+        self.run_in(&mut place.command(program)?, args)
+    }
+
+    fn run_in(&self, command: &mut Command, args: &[&str]) -> Result<Finished> {
+        command.arg("--config").arg(&self.config);
+        // The daemon is reached whatever has become of the file.
+        command.arg("--socket").arg(self.socket()).args(args);
+        run(command, SOON)
     }
 
     /// Runs a `flowguard` command that must succeed, and returns what it printed.

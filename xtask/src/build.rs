@@ -64,12 +64,15 @@ pub(crate) fn bpf_cargo(ready: &Ready, subcommand: &str) -> Result<Command> {
     let mut cargo = match ready.core {
         Core::RustSrc => invoke::cargo(),
         Core::Debian => {
-            let mut cargo = Command::new("/usr/bin/cargo");
-            // Otherwise it would take up the rustup toolchain that runs this xtask.
+            // Cargo would look for cargo-clippy among rustup's programs first.
+            let mut cargo = Command::new(match subcommand {
+                "clippy" => "/usr/bin/cargo-clippy",
+                _ => "/usr/bin/cargo",
+            });
+            // Otherwise these would take up the toolchain that runs this xtask.
             cargo
                 .current_dir(paths::root())
-                .env_remove("CARGO")
-                .env_remove("RUSTUP_TOOLCHAIN")
+                .env("CARGO", "/usr/bin/cargo")
                 .env("RUSTC", "/usr/bin/rustc");
             cargo
         }
@@ -79,9 +82,12 @@ pub(crate) fn bpf_cargo(ready: &Ready, subcommand: &str) -> Result<Command> {
         .args(["--package", "flowguard-ebpf", "--target", TARGET])
         .arg("--target-dir")
         .arg(paths::bpf_target()?)
-        // The core library's sources and its intrinsics are for nightly compilers only, unless
-        // a stable one is told that its user knows.
+        // The core library's sources, its intrinsics and -Z options are for nightly compilers
+        // only, unless a stable one is told that its user knows.
         .env("RUSTC_BOOTSTRAP", "1")
+        // The object is the same, to the byte, wherever it was built.
+        .arg("-Ztrim-paths")
+        .env("CARGO_PROFILE_RELEASE_TRIM_PATHS", "object")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&ready.linker));
     if ready.core == Core::RustSrc {
         cargo.arg("-Zbuild-std=core");
@@ -93,13 +99,8 @@ pub(crate) fn bpf_cargo(ready: &Ready, subcommand: &str) -> Result<Command> {
 fn rustflags(linker: &Path) -> OsString {
     let mut linker_flag = OsString::from("-Clinker=");
     linker_flag.push(linker);
-    // Line information is kept in the object: it should read alike wherever it was built.
-    let mut remap_flag = OsString::from("--remap-path-prefix=");
-    remap_flag.push(paths::root());
-    remap_flag.push("=.");
     [
         linker_flag,
-        remap_flag,
         // The types that the kernel wants to see are made from the debug info.
         "-Clink-arg=--btf".into(),
         "-Cdebuginfo=2".into(),

@@ -1,6 +1,11 @@
 //! Starting other programs: cargo, and what needs root.
 
-use std::{env, ffi::OsString, os::unix::process::CommandExt as _, process::Command};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    os::unix::process::CommandExt as _,
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -72,6 +77,18 @@ fn prefix(is_root: bool, has_sudo: bool, keep: &[&str]) -> Option<Vec<String>> {
     }
 }
 
+/// `program` behind the words of [`root_prefix`].
+pub(crate) fn prefixed(prefix: &[String], program: impl AsRef<OsStr>) -> Command {
+    match prefix.split_first() {
+        Some((first, rest)) => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
 /// A command as one would type it, for messages.
 pub(crate) fn line(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy()];
@@ -96,6 +113,14 @@ mod tests {
             ])
         );
         assert_eq!(prefix(false, false, &[]), None);
+    }
+
+    #[test]
+    fn a_prefix_goes_before_the_program() {
+        let sudo = ["sudo".to_owned(), "--preserve-env=CI".to_owned()];
+        let typed = line(prefixed(&sudo, "sh").arg("word"));
+        assert_eq!(typed, "sudo --preserve-env=CI sh word");
+        assert_eq!(line(prefixed(&[], "sh").arg("word")), "sh word");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `cargo xtask run`: the guard on this host, observing, with a live table.
 
-use std::{ffi::OsString, process::Command};
+use std::ffi::OsString;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -25,14 +25,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let ready = setup::ensure(Needs::Build, CoreChoice::default())?;
     let binary = build::everything(&ready, true)?;
 
-    let mut command = match prefix.split_first() {
-        Some((sudo, options)) => {
-            let mut command = Command::new(sudo);
-            command.args(options).arg(binary);
-            command
-        }
-        None => Command::new(binary),
-    };
+    let mut command = invoke::prefixed(&prefix, binary);
     command.args(["run", "--live"]).args(&options.args);
     out::say(format_args!("starting {}", invoke::line(&command)));
     invoke::replace(&mut command)

@@ -15,15 +15,13 @@ use flowguard_common::{
     counters::Stat,
     event::{Event, Hook, NO_SOURCE},
     settings::{Settings, TrustedKey},
-    source::{FallbackKey, SOURCE_AT_EDGE},
+    source::SOURCE_AT_EDGE,
     stamp::{STAMP_COUNTED, STAMP_JUDGED, STAMP_WOULD_DENY, Stamp},
     verdict::Decision,
 };
 
 use crate::{
-    count, events,
-    identity::{self, Who},
-    judge,
+    count, events, identity, judge,
     maps::{SOURCES, STAMPS, TRUSTED},
     tuning,
 };
@@ -67,13 +65,14 @@ pub(crate) fn decide(ctx: &SockAddrContext, hook: Hook, dst: &Addr, port: u16) -
     // SAFETY: the kernel's context and no arguments.
     let (netns, now_ns) = unsafe { (bpf_get_netns_cookie(ctx.as_ptr()), bpf_ktime_get_boot_ns()) };
 
-    let (source, decision) = match identity::of_task(settings, netns, uid) {
-        Who::Source(source) => {
+    let key = identity::fallback_key(settings, netns, uid, class);
+    let (source, decision) = match identity::source_of_task(settings, netns, uid) {
+        Some(source) => {
             let decision = judge::attempt(settings, source, class, now_ns);
             let elsewhere =
                 decision != Decision::Deny && is_seen_at_edge(settings, source, netns, dst);
             if !elsewhere {
-                count::attempt(settings, source, class, dst, now_ns, decision);
+                count::attempt(settings, source, class, dst, now_ns, decision, Some(&key));
             }
             stamp(ctx, source, class, decision, !elsewhere);
             if !events::may_raise(settings, source, now_ns) {
@@ -81,13 +80,8 @@ pub(crate) fn decide(ctx: &SockAddrContext, hook: Hook, dst: &Addr, port: u16) -
             }
             (source, decision)
         }
-        Who::Unregistered(kind, id) => {
-            let key = FallbackKey {
-                id,
-                kind,
-                class: class as u32,
-            };
-            let first = count::unregistered(&key, now_ns);
+        None => {
+            let first = count::unregistered(settings, &key, dst, now_ns);
             stamp(ctx, NO_SOURCE, class, Decision::Pass, true);
             if !first {
                 return PASS;

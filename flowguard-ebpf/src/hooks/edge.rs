@@ -93,7 +93,15 @@ fn decide(ctx: &TcContext, edge: &Edge, ifindex: u32, segment: &Segment) -> i32 
                 Decision::Pass
             };
             if count {
-                count::attempt(settings, source, class, &segment.dst, now_ns, decision);
+                count::attempt(
+                    settings,
+                    source,
+                    class,
+                    &segment.dst,
+                    now_ns,
+                    decision,
+                    None,
+                );
             }
             return PASS;
         }
@@ -104,7 +112,15 @@ fn decide(ctx: &TcContext, edge: &Edge, ifindex: u32, segment: &Segment) -> i32 
         Syn::New => judge::attempt(settings, source, class, now_ns),
     };
     memory.remember(segment.seq, decision == Decision::Deny, now_ns);
-    count::attempt(settings, source, class, &segment.dst, now_ns, decision);
+    count::attempt(
+        settings,
+        source,
+        class,
+        &segment.dst,
+        now_ns,
+        decision,
+        None,
+    );
     if events::may_raise(settings, source, now_ns) {
         events::raise(Event {
             time_ns: now_ns,

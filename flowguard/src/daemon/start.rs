@@ -152,6 +152,8 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     state.adopt_verdicts()?;
     state.exempt_all_or_not();
     state.adopt_cgroups()?;
+    // The first look is the baseline: whatever happens from now on is news.
+    state.tick();
     Ok(Started {
         state,
         events,

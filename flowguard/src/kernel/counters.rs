@@ -7,7 +7,7 @@ use flowguard_common::{
     class::{CLASSES, Class},
     counters::{ClassCounters, STATS, Stat},
     names::{MAP_COUNTERS, MAP_FALLBACK, MAP_STATS},
-    source::FallbackKey,
+    source::{FallbackEntry, FallbackKey},
 };
 
 use super::{KernelError, Pins, sys::Words};
@@ -76,7 +76,7 @@ fn map(pins: &Pins, name: &'static str, words: usize) -> Result<Words, KernelErr
 
 /// Counters of identities that were not registered when they were counted.
 #[derive(Debug)]
-pub struct Fallback(BpfHashMap<MapData, FallbackKey, ClassCounters>);
+pub struct Fallback(BpfHashMap<MapData, FallbackKey, FallbackEntry>);
 
 impl Fallback {
     /// Opens the pinned map.
@@ -96,6 +96,7 @@ impl Fallback {
     pub fn read(&self) -> Result<HashMap<FallbackKey, ClassCounters>, KernelError> {
         self.0
             .iter()
+            .map(|entry| entry.map(|(key, entry)| (key, entry.counters)))
             .collect::<Result<_, _>>()
             .map_err(KernelError::map(MAP_FALLBACK))
     }

@@ -7,7 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use flowguard_tests::{config::Config, guard::Guard, lab::Lab};
+use flowguard_tests::{
+    config::{Config, READERS},
+    guard::Guard,
+    lab::Lab,
+    users::User,
+};
 
 /// How long the daemon may take to answer or hang up.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -98,5 +103,21 @@ fn the_socket_is_for_root_and_the_group() -> Result<()> {
     let guard = Guard::start(&lab, &Config::observe(&lab))?;
     let mode = guard.socket().metadata()?.permissions().mode() & 0o777;
     assert_eq!(mode, 0o660, "{mode:o}");
+    let reader = User::named(READERS)?;
+    guard.cli_as(reader, &["status"])?.expect_code(0)?;
+    guard
+        .cli_as(reader, &["sources", "--json"])?
+        .expect_code(0)?;
+    for order in [
+        &["block", "user:www-data"][..],
+        &["unblock", "--all"],
+        &["reload"],
+    ] {
+        guard.cli_as(reader, order)?.expect_code(5)?;
+    }
+    guard
+        .cli_as(User::named("nobody")?, &["status"])?
+        .expect_code(5)?;
+    assert_eq!(guard.verdicts()?, []);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Installing Debian's and Ubuntu's packages.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -40,15 +40,7 @@ impl Apt {
 
         out::say("installing with apt-get:");
         out::list(wanted.iter().map(|package| (package.name, package.why)));
-        let mut command = match prefix.split_first() {
-            Some((sudo, options)) => {
-                let mut command = Command::new(sudo);
-                command.args(options).arg("sh");
-                command
-            }
-            None => Command::new("sh"),
-        };
-        let status = command
+        let status = invoke::prefixed(&prefix, "sh")
             .args(["-c", SCRIPT, "install.sh"])
             .arg(if self.updated { "no" } else { "yes" })
             .args(wanted.iter().map(|package| package.name))

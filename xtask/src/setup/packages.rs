@@ -46,26 +46,12 @@ pub(crate) const BUILD: &[Package] = &[
 ];
 
 /// What building the linker for BPF programs needs on top.
-pub(crate) const LINKER: &[Package] = &[
-    Package {
-        name: "g++",
-        sign: Sign::Program("c++"),
-        why: "the C++ library that LLVM is linked with",
-        elsewhere: "a C++ compiler called c++ (g++ or clang++)",
-    },
-    Package {
-        name: "llvm-22-dev",
-        sign: Sign::Llvm("include/llvm-c/Core.h"),
-        why: "bpf-linker is built on it; Rust 1.95 writes LLVM 22's bitcode",
-        elsewhere: "LLVM 22 with its headers (llvm-devel, or part of llvm)",
-    },
-    Package {
-        name: "libzstd-dev",
-        sign: Sign::File("/usr/include/zstd.h"),
-        why: "LLVM is linked with it",
-        elsewhere: "zstd with its headers (libzstd-devel, or part of zstd)",
-    },
-];
+pub(crate) const LINKER: &[Package] = &[Package {
+    name: "llvm-22-dev",
+    sign: Sign::Llvm("include/llvm-c/Core.h"),
+    why: "bpf-linker is built on it; Rust 1.95 writes LLVM 22's bitcode",
+    elsewhere: "LLVM 22 with its headers (llvm-devel, or part of llvm)",
+}];
 
 /// The `core` library for BPF programs, and a compiler that fits it, prebuilt by Debian.
 pub(crate) const DEBIAN_CORE: &[Package] = &[

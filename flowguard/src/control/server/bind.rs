@@ -17,7 +17,7 @@ use nix::{
     sys::{
         socket::{
             AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_socket, connect,
-            listen, socket,
+            getsockopt, listen, socket, sockopt::PeerCredentials,
         },
         stat::{Mode, fchmod},
     },
@@ -38,12 +38,15 @@ const DIRECTORY: u32 = 0o755;
 pub enum BindError {
     /// Another daemon has it.
     #[error(
-        "another flowguard answers at {}: stop it first, or give this one its own `paths.control_socket`",
+        "another flowguard{} answers at {}: stop it first, or give this one its own `paths.control_socket`",
+        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(),
         path.display()
     )]
     InUse {
         /// The socket.
         path: PathBuf,
+        /// Its process; none: it had no time to answer.
+        pid: Option<i32>,
     },
     /// Something that is no socket is in its place.
     #[error(
@@ -144,12 +147,21 @@ fn make_way(path: &Path) -> Result<(), BindError> {
         }
         Ok(_) => {}
     }
-    let probe = || connect(stream_socket()?.as_raw_fd(), &UnixAddr::new(path)?);
+    let probe = || {
+        let socket = stream_socket()?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        getsockopt(&socket, PeerCredentials)
+    };
     match probe() {
         Err(Errno::ECONNREFUSED) => fs::remove_file(path).map_err(failed("remove the remains of")),
-        // EAGAIN: somebody listens, and has no time just now.
-        Ok(()) | Err(Errno::EAGAIN) => Err(BindError::InUse {
+        Ok(peer) => Err(BindError::InUse {
             path: path.to_owned(),
+            pid: Some(peer.pid()),
+        }),
+        // Somebody listens, and has no time just now.
+        Err(Errno::EAGAIN) => Err(BindError::InUse {
+            path: path.to_owned(),
+            pid: None,
         }),
         Err(error) => Err(failed("look at")(error.into())),
     }

@@ -33,7 +33,7 @@ pub use self::{
 use crate::daemon::handle::Handle;
 
 /// Connections of root at a time.
-const ROOT_CONNECTIONS: usize = 16;
+const ROOT_CONNECTIONS: usize = 64;
 /// Connections of everybody else together at a time.
 const READER_CONNECTIONS: usize = 48;
 /// How long a client may take over the header of a request; also how long a connection may idle.
