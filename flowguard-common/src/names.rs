@@ -47,13 +47,13 @@ pub const MAP_STAMPS: &str = "STAMPS";
 /// [`crate::counters::Stat`]s.
 pub const MAP_STATS: &str = "STATS";
 
-/// Sources the registry holds unless configured otherwise. 16,384 cost about 25 MiB of kernel
+/// Sources the registry holds unless configured otherwise. 16,384 cost about 28 MiB of kernel
 /// memory (counters, bitmaps, names).
 pub const DEFAULT_SOURCES: u32 = 16_384;
 /// Keys that lead to a source (uid prefixes, cgroups, namespaces), per kind of key.
 pub const MAX_KEYS: u32 = 65_536;
-/// Edge devices.
-pub const MAX_EDGES: u32 = 4_096;
+/// Edge devices there is room for unless configured otherwise.
+pub const DEFAULT_EDGES: u32 = 1_024;
 /// Trusted prefixes, over both banks.
 pub const MAX_TRUSTED: u32 = 8_192;
 /// Unregistered identities counted one by one.

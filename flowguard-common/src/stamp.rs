@@ -31,8 +31,11 @@ pub struct Stamp {
 /// What a packet hook has to do with a SYN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syn {
-    /// A new attempt: judge and count it.
-    New,
+    /// A new attempt: judge it, and `count` it or not.
+    New {
+        /// Nobody counted the attempt yet.
+        count: bool,
+    },
     /// The first SYN of an attempt that the connect hook judged: `count` it or not.
     Announced {
         /// Nobody counted the attempt yet.
@@ -48,9 +51,12 @@ pub enum Syn {
 }
 
 impl Stamp {
-    /// What a SYN with this sequence number in this class is, seen the socket's stamp.
+    /// What a SYN with this sequence number is to the device of `source`, judged in `class`, seen
+    /// the socket's stamp. One that was judged as another source's or in another class is judged
+    /// again: a verdict against either holds.
     #[inline(always)]
-    pub fn syn(&self, seq: u32, class: u32) -> Syn {
+    pub fn syn(&self, seq: u32, source: u32, class: u32) -> Syn {
+        let count = self.flags & STAMP_COUNTED == 0;
         if self.flags & STAMP_SENT != 0 {
             if self.seq == seq {
                 Syn::Again {
@@ -58,21 +64,22 @@ impl Stamp {
                 }
             } else {
                 // The socket was not announced again: somebody else's packet on this socket.
-                Syn::New
+                Syn::New { count: true }
             }
-        } else if self.flags & STAMP_JUDGED != 0 && self.class == class {
+        } else if self.flags & STAMP_JUDGED == 0 {
+            Syn::New { count: true }
+        } else if self.source == source && self.class == class {
             Syn::Announced {
-                count: self.flags & STAMP_COUNTED == 0,
+                count,
                 would_deny: self.flags & STAMP_WOULD_DENY != 0,
             }
         } else {
-            Syn::New
+            Syn::New { count }
         }
     }
 }
 
-/// Remembered SYNs per edge device. 4,096 devices with 1,024 each cost 64 MiB, so the number of
-/// devices is what the host has room for, not this.
+/// Remembered SYNs per edge device: 16 KiB.
 pub const SYNS_PER_EDGE: u32 = 1024;
 /// Places a SYN may be remembered in: a set of a set-associative table.
 pub const SYN_WAYS: u32 = 4;
@@ -111,36 +118,39 @@ mod tests {
 
     #[test]
     fn a_stamped_socket_is_counted_once() {
-        let mut stamp = Stamp {
+        let announced = Stamp {
             source: 1,
             flags: STAMP_JUDGED,
             seq: 0,
             class: 0,
         };
-        assert_eq!(
-            stamp.syn(5, 0),
-            Syn::Announced {
-                count: true,
-                would_deny: false
+        let syn = |flags, seq, source, class| {
+            Stamp {
+                flags,
+                seq: 5,
+                ..announced
             }
-        );
-        stamp.flags |= STAMP_SENT;
-        stamp.seq = 5;
-        assert_eq!(stamp.syn(5, 0), Syn::Again { denied: false });
-        assert_eq!(stamp.syn(6, 0), Syn::New);
-        stamp.flags = STAMP_JUDGED;
-        assert_eq!(stamp.syn(5, 1), Syn::New, "another port is another matter");
-        stamp = Stamp {
-            flags: STAMP_JUDGED | STAMP_COUNTED,
-            ..stamp
+            .syn(seq, source, class)
         };
+        let judged = STAMP_JUDGED;
+        let counted = STAMP_JUDGED | STAMP_COUNTED;
+        let once = |count| Syn::Announced {
+            count,
+            would_deny: false,
+        };
+        assert_eq!(syn(judged, 5, 1, 0), once(true));
+        assert_eq!(syn(counted, 5, 1, 0), once(false));
+        assert_eq!(syn(0, 5, 1, 0), Syn::New { count: true });
+        assert_eq!(syn(STAMP_SENT, 5, 1, 0), Syn::Again { denied: false });
         assert_eq!(
-            stamp.syn(7, 0),
-            Syn::Announced {
-                count: false,
-                would_deny: false
-            }
+            syn(STAMP_SENT | STAMP_DENIED, 5, 1, 0),
+            Syn::Again { denied: true }
         );
+        assert_eq!(syn(STAMP_SENT, 6, 1, 0), Syn::New { count: true });
+        // Another port or another source is another matter, but still one attempt.
+        assert_eq!(syn(judged, 5, 1, 1), Syn::New { count: true });
+        assert_eq!(syn(counted, 5, 1, 1), Syn::New { count: false });
+        assert_eq!(syn(counted, 5, 2, 0), Syn::New { count: false });
     }
 
     #[test]

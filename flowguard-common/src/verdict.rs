@@ -76,9 +76,12 @@ pub struct Verdict {
     pub rate: Rate,
     /// Number of the record that explains the verdict.
     pub record: u64,
+    /// Whose it is, as in the key: the kernel reuses the memory of replaced entries at once, so a
+    /// program may find another source's verdict in a value it has just looked up.
+    pub key: VerdictKey,
 }
 
-const _: () = assert!(size_of::<Verdict>() == 40 && align_of::<Verdict>() == 8);
+const _: () = assert!(size_of::<Verdict>() == 48 && align_of::<Verdict>() == 8);
 
 /// Rate buckets of a source in a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -188,6 +191,10 @@ mod tests {
             expires_ns,
             rate: Rate::UNLIMITED,
             record: 0,
+            key: VerdictKey {
+                source: 0,
+                class: 0,
+            },
         }
     }
 

@@ -22,10 +22,20 @@ fn ruling(source: u32, class: Class, now_ns: u64) -> (Ruling, Rate) {
         source,
         class: class as u32,
     };
-    // SAFETY: the daemon replaces entries whole; an old one stays readable until we are done.
-    match unsafe { VERDICTS.get(key) } {
-        Some(verdict) => (verdict.ruling(now_ns), verdict.rate),
-        None => (Ruling::Ceiling, Rate::UNLIMITED),
+    let nothing = (Ruling::Ceiling, Rate::UNLIMITED);
+    let Some(verdict) = VERDICTS.get_ptr(key) else {
+        return nothing;
+    };
+    // SAFETY: a value of a live map. Its memory is reused as soon as the entry is replaced, so it
+    // is copied, and what it says of its owner is looked at after the copy.
+    let (copy, owner) = unsafe {
+        let copy = core::ptr::read_volatile(verdict);
+        (copy, core::ptr::read_volatile(&raw const (*verdict).key))
+    };
+    if copy.key == key && owner == key {
+        (copy.ruling(now_ns), copy.rate)
+    } else {
+        nothing
     }
 }
 

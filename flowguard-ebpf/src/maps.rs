@@ -11,7 +11,7 @@ use flowguard_common::{
     counters::{ClassCounters, STATS as STAT_COUNT},
     event::Event,
     fanout::Fanout,
-    names::{DEFAULT_SOURCES, MAX_EDGES, MAX_FALLBACK, MAX_KEYS, MAX_TRUSTED, RING_BYTES},
+    names::{DEFAULT_EDGES, DEFAULT_SOURCES, MAX_FALLBACK, MAX_KEYS, MAX_TRUSTED, RING_BYTES},
     settings::{Settings as Bank, TrustedKey},
     source::{Edge, FallbackEntry, FallbackKey, SourceInfo},
     stamp::{SYNS_PER_EDGE, Stamp, SynEntry},
@@ -56,7 +56,8 @@ pub(crate) static NETNS: HashMap<u64, u32, { MAX_KEYS as usize }, NO_PREALLOC> =
 /// Interface index → whose packets come in there. Written by the daemon; full: the device is not
 /// attached, and the daemon warns.
 #[btf_map]
-pub(crate) static EDGES: HashMap<u32, Edge, { MAX_EDGES as usize }, NO_PREALLOC> = HashMap::new();
+pub(crate) static EDGES: HashMap<u32, Edge, { DEFAULT_EDGES as usize }, NO_PREALLOC> =
+    HashMap::new();
 
 /// Source → name and flags. Written by the daemon; per source.
 #[btf_map]
@@ -96,7 +97,8 @@ pub(crate) static EVENTS: RingBuf<Event, { RING_BYTES as usize }> = RingBuf::new
 /// Edge slot and set → SYNs without a socket, seen lately. Written by the programs; a device that
 /// floods forgets its own SYNs only. The daemon sizes it by the devices it allows.
 #[btf_map]
-pub(crate) static SYNS: Array<SynEntry, { (MAX_EDGES * SYNS_PER_EDGE) as usize }> = Array::new();
+pub(crate) static SYNS: Array<SynEntry, { (DEFAULT_EDGES * SYNS_PER_EDGE) as usize }> =
+    Array::new();
 
 /// Socket → stamp of the connect hook. Written by the programs; goes with the socket.
 #[btf_map]

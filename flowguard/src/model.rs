@@ -16,6 +16,17 @@ pub struct SourceName {
 }
 
 impl SourceName {
+    /// The source that is written `kind:name`, unescaped, as in JSON and records.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, name) = text.split_once(':')?;
+        let kinds = [Kind::User, Kind::Container, Kind::Iface, Kind::Addr];
+        let kind = kinds.into_iter().find(|known| known.name() == kind)?;
+        (!name.is_empty()).then(|| Self {
+            kind,
+            name: name.to_owned(),
+        })
+    }
+
     /// A host user.
     pub fn user(name: impl Into<String>) -> Self {
         Self {
@@ -219,6 +230,20 @@ mod tests {
         );
         for bad in ["alice", "user:", "usr:alice", "addr:1.2.3", ""] {
             assert!(bad.parse::<SourceRef>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for name in [
+            SourceName::user("a:b"),
+            SourceName::iface("tap0"),
+            SourceName::container("x"),
+        ] {
+            assert_eq!(SourceName::parse(&name.to_string()), Some(name));
+        }
+        for bad in ["alice", "user:", "usr:alice"] {
+            assert_eq!(SourceName::parse(bad), None, "{bad}");
         }
     }
 

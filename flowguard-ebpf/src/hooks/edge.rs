@@ -84,7 +84,7 @@ fn decide(ctx: &TcContext, edge: &Edge, ifindex: u32, segment: &Segment) -> i32 
     let source = edge.source;
 
     let memory = Memory::of(ctx, edge, segment, now_ns);
-    let decision = match memory.syn(segment.seq, class) {
+    let (decision, counts) = match memory.syn(segment.seq, source, class) {
         Syn::Announced { count, would_deny } => {
             memory.remember(segment.seq, false, now_ns);
             let decision = if would_deny {
@@ -109,18 +109,20 @@ fn decide(ctx: &TcContext, edge: &Edge, ifindex: u32, segment: &Segment) -> i32 
             count::retransmit(source, class);
             return answer(judge::again(settings, source, class, now_ns, denied));
         }
-        Syn::New => judge::attempt(settings, source, class, now_ns),
+        Syn::New { count } => (judge::attempt(settings, source, class, now_ns), count),
     };
     memory.remember(segment.seq, decision == Decision::Deny, now_ns);
-    count::attempt(
-        settings,
-        source,
-        class,
-        &segment.dst,
-        now_ns,
-        decision,
-        None,
-    );
+    if counts {
+        count::attempt(
+            settings,
+            source,
+            class,
+            &segment.dst,
+            now_ns,
+            decision,
+            None,
+        );
+    }
     if events::may_raise(settings, source, now_ns) {
         events::raise(Event {
             time_ns: now_ns,
@@ -218,15 +220,15 @@ impl Memory {
     }
 
     #[inline(always)]
-    fn syn(&self, seq: u32, class: Class) -> Syn {
+    fn syn(&self, seq: u32, source: u32, class: Class) -> Syn {
         match self {
             // SAFETY: storage of the packet's socket, which the packet holds.
-            Self::Socket(stamp) => unsafe { (**stamp).syn(seq, class as u32) },
+            Self::Socket(stamp) => unsafe { (**stamp).syn(seq, source, class as u32) },
             Self::Table {
                 before: Some(denied),
                 ..
             } => Syn::Again { denied: *denied },
-            Self::Table { before: None, .. } | Self::Nowhere => Syn::New,
+            Self::Table { before: None, .. } | Self::Nowhere => Syn::New { count: true },
         }
     }
 

@@ -1,12 +1,17 @@
 //! `flowguard detach`: take the guard off this machine.
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
 
 use super::{context::Context, exit::Exit};
 use crate::{
     config::Config,
-    control::client::{Client, ClientError},
-    kernel::{self, Detached, KernelError},
+    control::{
+        api::Ended,
+        client::{Client, ClientError},
+    },
+    kernel,
+    store::Store,
 };
 
 /// Remove the pinned programs, links and maps: nothing is counted or refused any more
@@ -25,7 +30,8 @@ pub(super) fn run(_: &Args, context: &Context) -> anyhow::Result<Exit> {
         ),
         Err(error) => return Err(error.into()),
     }
-    let detached = detach(&config)?;
+    let detached = kernel::detach(&config.paths.pins)?;
+    end_records(&config)?;
     context.output.text(&format!(
         "removed {} links and {} maps: nothing is counted or refused any more\n",
         detached.links, detached.maps
@@ -33,6 +39,23 @@ pub(super) fn run(_: &Args, context: &Context) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn detach(config: &Config) -> Result<Detached, KernelError> {
-    kernel::detach(&config.paths.pins)
+/// Verdicts on record would come back into force when a daemon starts, as after a reboot.
+fn end_records(config: &Config) -> anyhow::Result<()> {
+    let path = &config.paths.state;
+    if !path.exists() {
+        return Ok(());
+    }
+    let end = Ended {
+        at: Timestamp::now(),
+        by: "detach".to_owned(),
+    };
+    Store::open(path)
+        .and_then(|(mut store, _)| store.end_all(&end))
+        .with_context(|| {
+            format!(
+                "the guard is removed, but verdicts on record in {} stay open and would be in \
+                 force again with the next daemon",
+                path.display()
+            )
+        })
 }

@@ -64,6 +64,7 @@ pub(super) fn event(offset: i64, last: u8, comm: Option<&str>) -> api::Event {
 
 pub(super) fn verdict() -> api::VerdictRecord {
     api::VerdictRecord {
+        limit: None,
         record: 12,
         source: "user:alice".to_owned(),
         class: ClassName::Direct,

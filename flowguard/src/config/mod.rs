@@ -120,6 +120,8 @@ impl DenyError {
 pub struct Kernel {
     /// Sources there is room for.
     pub max_sources: u32,
+    /// Edge devices there is room for.
+    pub max_edges: u32,
     /// How the edge program is attached.
     pub edge_attach: EdgeAttach,
     /// Events that one source may raise.
@@ -247,6 +249,10 @@ impl Config {
             (
                 "kernel.max_sources",
                 self.kernel.max_sources != new.kernel.max_sources,
+            ),
+            (
+                "kernel.max_edges",
+                self.kernel.max_edges != new.kernel.max_edges,
             ),
             (
                 "kernel.edge_attach",

@@ -46,6 +46,7 @@ pub(super) struct RawGuard {
 #[serde(deny_unknown_fields, expecting = "a section [kernel]")]
 pub(super) struct RawKernel {
     pub(super) max_sources: Spanned<i64>,
+    pub(super) max_edges: Spanned<i64>,
     pub(super) edge_attach: EdgeAttach,
     pub(super) events_per_source: RawRate,
 }

@@ -64,6 +64,7 @@ fn defaults_are_what_the_design_says() {
         config.kernel,
         Kernel {
             max_sources: flowguard_common::names::DEFAULT_SOURCES,
+            max_edges: flowguard_common::names::DEFAULT_EDGES,
             edge_attach: EdgeAttach::Auto,
             events_per_source: Rate {
                 interval_ns: 100_000_000,
@@ -443,11 +444,16 @@ fn some_changes_need_a_restart() {
     let old = parse("");
     let new = parse(
         "mode = 'enforce'\nrule = []\n[paths]\npins = '/x'\ncgroup_root = '/y'\n\
-         [kernel]\nmax_sources = 64\n",
+         [kernel]\nmax_sources = 64\nmax_edges = 16\n",
     );
     assert_eq!(
         old.needs_restart(&new),
-        ["paths.pins", "paths.cgroup_root", "kernel.max_sources"]
+        [
+            "paths.pins",
+            "paths.cgroup_root",
+            "kernel.max_sources",
+            "kernel.max_edges"
+        ]
     );
     assert_eq!(old.needs_restart(&parse("mode = 'enforce'")), [""; 0]);
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use flowguard_common::verdict::Rate;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +150,9 @@ pub struct VerdictRecord {
     pub action: ActionName,
     /// The rule that asked for it, or none when an operator did.
     pub rule: Option<String>,
+    /// The rate of a `limit`.
+    #[serde(default)]
+    pub limit: Option<Limit>,
     /// Who ordered it: `policy`, `uid:0`.
     pub by: String,
     /// An operator's reason.
@@ -165,6 +169,33 @@ pub struct VerdictRecord {
     pub observations: Vec<Observation>,
     /// Attempts from around that time.
     pub events: Vec<Event>,
+}
+
+/// A rate: so many at once, then one per interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Connections at once.
+    pub burst: u64,
+    /// Nanoseconds between two in the long run.
+    pub interval_ns: u64,
+}
+
+impl From<Rate> for Limit {
+    fn from(rate: Rate) -> Self {
+        Self {
+            burst: rate.burst,
+            interval_ns: rate.interval_ns,
+        }
+    }
+}
+
+impl From<Limit> for Rate {
+    fn from(limit: Limit) -> Self {
+        Self {
+            interval_ns: limit.interval_ns,
+            burst: limit.burst,
+        }
+    }
 }
 
 /// How a verdict ended before its time.

@@ -15,6 +15,7 @@ use crate::{
         peers::Peer,
     },
     kernel::{Identity, KernelError},
+    model::escape,
 };
 
 /// How long a device without a container is looked at again: an engine makes the device before
@@ -138,16 +139,15 @@ impl State {
             if self.devices.links.get(&link.ifindex) != Some(link) {
                 continue;
             }
-            if let Err(error) = self.guard_device(link, peers.get(&link.ifindex)) {
-                let name = crate::model::escape(&link.name);
-                self.warn(
-                    "edge",
-                    Some(format!(
-                        "the device {name} is not guarded, so its packets are not counted: {error:#}",
-                        error = anyhow::Error::from(error)
-                    )),
-                );
-            }
+            let guarded = self.guard_device(link, peers.get(&link.ifindex));
+            let what = guarded.err().map(|error| {
+                format!(
+                    "the device {} is not guarded, so its packets are not counted: {:#}",
+                    escape(&link.name),
+                    anyhow::Error::from(error)
+                )
+            });
+            self.warn(about(link.ifindex), what);
         }
     }
 
@@ -176,11 +176,16 @@ impl State {
         self.devices.links.remove(&ifindex);
         self.devices.settling.remove(&ifindex);
         self.release(ifindex);
+        self.warn(about(ifindex), None);
     }
 
     /// Lets go of a device.
     fn release(&mut self, ifindex: u32) {
-        let cookie = self.devices.netns.remove(&ifindex).map(Identity::Netns);
+        let cookie = self.devices.netns.remove(&ifindex);
+        // A namespace may have another device.
+        let cookie = cookie
+            .filter(|cookie| !self.devices.netns.values().any(|other| other == cookie))
+            .map(Identity::Netns);
         for identity in [Some(Identity::Edge(ifindex)), cookie]
             .into_iter()
             .flatten()
@@ -198,4 +203,9 @@ impl State {
             tracing::error!(%error, ifindex, "cannot let go of a device");
         }
     }
+}
+
+/// What a device's warnings go under.
+fn about(ifindex: u32) -> String {
+    format!("device {ifindex}")
 }

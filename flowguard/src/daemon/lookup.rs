@@ -8,18 +8,18 @@ use tokio::sync::mpsc;
 use crate::identity::{
     links::Link,
     peers::{self, Peer},
-    users,
+    users::{self, LookupError},
 };
 
 /// The answer of a look-up.
 #[derive(Debug)]
 pub(super) enum Lookup {
-    /// The name of a user; none: it has none, or the name service failed.
+    /// The name of a user, if it has one.
     User {
         /// Who.
         uid: u32,
         /// The name.
-        name: Option<String>,
+        name: Result<Option<String>, LookupError>,
     },
     /// What is at the other end of some devices.
     Peers {
@@ -33,11 +33,24 @@ pub(super) enum Lookup {
 /// Asks for a user's name.
 pub(super) fn user(uid: u32, answers: &mpsc::Sender<Lookup>) {
     spawn(answers, move || {
-        let name = users::user_name(uid).unwrap_or_else(|error| {
-            tracing::error!(uid, %error, "cannot look a user up");
+        Some(Lookup::User {
+            uid,
+            name: users::user_name(uid),
+        })
+    });
+}
+
+/// Asks for the uid of a user's name. No answer if nobody is called that.
+pub(super) fn uid(name: String, answers: &mpsc::Sender<Lookup>) {
+    spawn(answers, move || match users::uid_of(&name) {
+        Ok(uid) => Some(Lookup::User {
+            uid: uid?,
+            name: Ok(Some(name)),
+        }),
+        Err(error) => {
+            tracing::error!(%error, "cannot look a user up");
             None
-        });
-        Lookup::User { uid, name }
+        }
     });
 }
 
@@ -48,14 +61,16 @@ pub(super) fn peers(links: Vec<Link>, answers: &mpsc::Sender<Lookup>) {
             tracing::error!(%error, "cannot tell which containers are behind which devices");
             HashMap::new()
         });
-        Lookup::Peers { links, peers }
+        Some(Lookup::Peers { links, peers })
     });
 }
 
-fn spawn(answers: &mpsc::Sender<Lookup>, look: impl FnOnce() -> Lookup + Send + 'static) {
+fn spawn(answers: &mpsc::Sender<Lookup>, look: impl FnOnce() -> Option<Lookup> + Send + 'static) {
     let answers = answers.clone();
     tokio::task::spawn_blocking(move || {
-        // Nobody listens any more when the daemon stops.
-        drop(answers.blocking_send(look()));
+        if let Some(answer) = look() {
+            // Nobody listens any more when the daemon stops.
+            drop(answers.blocking_send(answer));
+        }
     });
 }

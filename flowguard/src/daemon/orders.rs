@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use flowguard_common::{
     class::Class,
-    verdict::{ACTION_ALLOW, ACTION_BLOCK, Rate, VERDICT_BY_HAND, Verdict},
+    verdict::{ACTION_ALLOW, ACTION_BLOCK, Rate, VERDICT_BY_HAND},
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     control::api::{ActionName, Unblocked, VerdictRecord},
     identity::{cgroup, users},
-    kernel::{Identity, KernelError, offline},
+    kernel::{Identity, KernelError, Terms, offline},
     model::{SourceName, SourceRef},
 };
 
@@ -36,9 +36,9 @@ impl From<KernelError> for RequestError {
 impl State {
     /// Carries out an order; the new records, one per class.
     pub(super) async fn order(&mut self, order: Order) -> Result<Vec<VerdictRecord>, RequestError> {
-        let (action, rate) = match order.action {
-            ActionName::Block => (ACTION_BLOCK, Rate::UNLIMITED),
-            ActionName::Allow => (ACTION_ALLOW, Rate::UNLIMITED),
+        let action = match order.action {
+            ActionName::Block => ACTION_BLOCK,
+            ActionName::Allow => ACTION_ALLOW,
             ActionName::Limit => {
                 return Err(RequestError::BadRequest {
                     reason: "only `block` and `allow` can be ordered".to_owned(),
@@ -63,6 +63,7 @@ impl State {
                 rule: None,
                 by: order.by.clone(),
                 reason: order.reason.clone(),
+                limit: None,
                 mode: self.config.mode,
                 since: now.wall,
                 until: until(&now, order.duration),
@@ -70,14 +71,14 @@ impl State {
                 observations: Vec::new(),
                 events: self.evidence.of(source, Some(*class)),
             };
-            let verdict = Verdict {
+            let terms = Terms {
                 action,
                 flags: VERDICT_BY_HAND,
                 expires_ns: expires_ns(&now, order.duration),
-                rate,
+                rate: Rate::UNLIMITED,
                 record: 0,
             };
-            records.push(self.install(source, record, verdict)?);
+            records.push(self.install(source, record, terms)?);
         }
         tracing::warn!(source = %order.source, by = %order.by, action = %order.action, "ordered");
         Ok(records)

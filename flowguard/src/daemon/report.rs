@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flowguard_common::counters::Stat;
 
-use super::{handle::RequestError, state::State};
+use super::{handle::RequestError, state::State, verdicts::InForce};
 use crate::{
     control::api::{Source, SourceDetail, Status},
     kernel::{
@@ -91,7 +91,7 @@ impl State {
             self.verdicts
                 .iter()
                 .filter(|((of, _), _)| *of == id)
-                .map(|(_, record)| record.action),
+                .map(|(_, verdict)| verdict.record.action),
         );
         Some(source)
     }
@@ -115,7 +115,8 @@ impl State {
             }
         };
         // Those in force are in memory even when the database is not there.
-        for ((_, _), record) in self.verdicts.iter().filter(|((of, _), _)| *of == id) {
+        let held = self.verdicts.iter().filter(|((of, _), _)| *of == id);
+        for (_, InForce { record, .. }) in held {
             if !verdicts.iter().any(|known| known.record == record.record) {
                 verdicts.insert(0, record.clone());
             }

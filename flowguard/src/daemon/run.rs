@@ -227,7 +227,13 @@ impl State {
             Request::Sources(reply) => drop(reply.send(self.sources())),
             Request::Show(source, reply) => drop(reply.send(self.show(&source))),
             Request::Verdicts(reply) => {
-                drop(reply.send(Ok(self.verdicts.values().cloned().collect())));
+                drop(
+                    reply.send(Ok(self
+                        .verdicts
+                        .values()
+                        .map(|verdict| verdict.record.clone())
+                        .collect())),
+                );
             }
             Request::RecentEvents(reply) => drop(reply.send(Ok(self.evidence.recent()))),
             Request::Order(order, reply) => drop(reply.send(self.order(order).await)),

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use flowguard_common::{
     class::Class,
-    verdict::{ACTION_ALLOW, Rate, VERDICT_EXEMPT, Verdict},
+    source::Kind,
+    verdict::{ACTION_ALLOW, Rate, VERDICT_EXEMPT},
 };
 
 use super::{lookup, state::State};
 use crate::{
-    identity::cgroup_watch::CgroupEvent,
-    kernel::{Identity, KernelError, offline},
+    identity::{cgroup_watch::CgroupEvent, users::LookupError},
+    kernel::{Identity, KernelError, Terms, offline},
     model::SourceName,
 };
 
@@ -38,11 +39,7 @@ impl State {
         if let Err(error) = done {
             tracing::error!(source = %name, %identity, %error, "cannot register");
         }
-        for event in self.waiting.remove(&identity).unwrap_or_default() {
-            if let Some(source) = self.kernel.registry.lookup(identity) {
-                self.keep_event(source, &event);
-            }
-        }
+        self.keep_waiting_events();
     }
 
     /// Gives a source the `allow` of an exemption, or takes it away, as the configuration says.
@@ -82,10 +79,20 @@ impl State {
         }
     }
 
-    /// An identity made an attempt and is not registered.
-    pub(super) fn on_newcomer(&self, identity: Identity) {
-        if let Identity::Uid(uid) = identity {
+    /// An identity made an attempt and is not registered. Each user is asked about once at a
+    /// time, so that a slow name service is not flooded.
+    pub(super) fn on_newcomer(&mut self, identity: Identity) {
+        if let Identity::Uid(uid) = identity
+            && self.asked.insert(uid)
+        {
             lookup::user(uid, &self.lookups);
+        }
+    }
+
+    /// Makes the identities of a source known that it has without having been active.
+    pub(super) fn find_identity_of(&self, name: &SourceName) {
+        if name.kind == Kind::User {
+            lookup::uid(name.name.clone(), &self.lookups);
         }
     }
 
@@ -103,14 +110,41 @@ impl State {
             }
         }
         self.newcomers = found;
+        self.keep_waiting_events();
     }
 
-    /// The name service answered.
-    pub(super) fn on_user(&mut self, uid: u32, name: Option<String>) {
+    /// The name service answered. While it fails, users stay unregistered: counted, and asked
+    /// about again at the next tick.
+    pub(super) fn on_user(&mut self, uid: u32, name: Result<Option<String>, LookupError>) {
+        self.asked.remove(&uid);
+        let failure = name.as_ref().err().map(|error| {
+            format!(
+                "users that the name service does not tell are counted but not judged until it \
+                 answers: {error}"
+            )
+        });
+        self.warn("users", failure);
         let identity = Identity::Uid(uid);
+        let Ok(name) = name else {
+            return;
+        };
         if self.kernel.registry.lookup(identity).is_none() {
             let name = SourceName::user(name.unwrap_or_else(|| format!("#{uid}")));
             self.register_identity(identity, &name);
+        }
+    }
+
+    /// Evidence of identities that something else has registered meanwhile.
+    fn keep_waiting_events(&mut self) {
+        let known: Vec<(Identity, u32)> = self
+            .waiting
+            .keys()
+            .filter_map(|identity| Some((*identity, self.kernel.registry.lookup(*identity)?)))
+            .collect();
+        for (identity, source) in known {
+            for event in self.waiting.remove(&identity).unwrap_or_default() {
+                self.keep_event(source, &event);
+            }
         }
     }
 
@@ -146,7 +180,7 @@ impl State {
 }
 
 /// What an exempt source's verdict says.
-const EXEMPTION: Verdict = Verdict {
+const EXEMPTION: Terms = Terms {
     action: ACTION_ALLOW,
     flags: VERDICT_EXEMPT,
     expires_ns: 0,

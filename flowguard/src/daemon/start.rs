@@ -115,6 +115,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         pins,
         cgroup: cgroup::directory(&host.cgroup_mount, &host.cgroup),
         max_sources: config.kernel.max_sources,
+        max_edges: config.kernel.max_edges,
         edge_method: match config.kernel.edge_attach {
             EdgeAttach::Auto => None,
             EdgeAttach::Tcx => Some(EdgeMethod::Tcx),
@@ -141,17 +142,19 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         cgroups: Default::default(),
         newcomers: Default::default(),
         waiting: Default::default(),
+        asked: Default::default(),
         warnings: Default::default(),
         broadcast,
         lookups,
         config,
     };
-    state.warn("store", store_warning);
+    state.warn("database", store_warning);
     state.warn_capacity();
     state.put_policy_in_force()?;
     state.adopt_verdicts()?;
     state.exempt_all_or_not();
     state.adopt_cgroups()?;
+    state.reinstate_verdicts();
     // The first look is the baseline: whatever happens from now on is news.
     state.tick();
     Ok(Started {

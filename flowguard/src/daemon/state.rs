@@ -1,6 +1,7 @@
 //! Everything the daemon knows, owned by its one task.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
@@ -10,10 +11,10 @@ use flowguard_common::{class::Class, event::Event};
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{devices::Devices, evidence::Evidence, lookup::Lookup};
+use super::{devices::Devices, evidence::Evidence, lookup::Lookup, verdicts::InForce};
 use crate::{
     config::{Config, ContainerPatterns},
-    control::api::{self, VerdictRecord},
+    control::api,
     identity::links,
     kernel::{Identity, Kernel, KernelError, Policy, clock::Moment},
     model::ClassName,
@@ -49,7 +50,7 @@ pub(super) struct State {
     pub(super) evidence: Evidence,
     pub(super) devices: Devices,
     /// Verdicts in force, exemptions not among them.
-    pub(super) verdicts: BTreeMap<(u32, Class), VerdictRecord>,
+    pub(super) verdicts: BTreeMap<(u32, Class), InForce>,
     /// Sources whose `allow` in the kernel comes from a rule of the configuration.
     pub(super) exempted: HashSet<u32>,
     /// Paths of registered cgroups.
@@ -59,8 +60,10 @@ pub(super) struct State {
     /// First attempts of identities that are about to be registered: evidence that is to get
     /// their name.
     pub(super) waiting: HashMap<Identity, Vec<Event>>,
+    /// Users whose name is being looked up.
+    pub(super) asked: HashSet<u32>,
     /// What is wrong, by what it is about.
-    pub(super) warnings: BTreeMap<&'static str, String>,
+    pub(super) warnings: BTreeMap<Cow<'static, str>, String>,
     pub(super) broadcast: broadcast::Sender<api::Event>,
     /// Answers of look-ups that may block come back here.
     pub(super) lookups: mpsc::Sender<Lookup>,
@@ -109,15 +112,16 @@ impl State {
     }
 
     /// Notes what is wrong, or that it is well again.
-    pub(super) fn warn(&mut self, about: &'static str, what: Option<String>) {
+    pub(super) fn warn(&mut self, about: impl Into<Cow<'static, str>>, what: Option<String>) {
+        let about = about.into();
         match what {
-            Some(what) if self.warnings.get(about) != Some(&what) => {
+            Some(what) if self.warnings.get(&about) != Some(&what) => {
                 tracing::warn!("{what}");
                 self.warnings.insert(about, what);
             }
             Some(_) => {}
             None => {
-                self.warnings.remove(about);
+                self.warnings.remove(&about);
             }
         }
     }

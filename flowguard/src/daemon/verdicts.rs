@@ -1,17 +1,18 @@
 //! Verdicts: made by policy or by hand, written to the kernel and on record, lifted, ended.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use flowguard_common::{
     class::Class,
-    verdict::{ACTION_BLOCK, ACTION_LIMIT, Rate, VERDICT_BY_HAND, Verdict},
+    verdict::{ACTION_ALLOW, ACTION_BLOCK, ACTION_LIMIT, Rate, VERDICT_BY_HAND, Verdict},
 };
 use jiff::SignedDuration;
 
 use super::state::State;
 use crate::{
     control::api::{ActionName, Ended, VerdictRecord},
-    kernel::{KernelError, clock::Moment, offline},
+    kernel::{KernelError, Terms, clock::Moment, offline},
+    model::{SourceName, escape},
     policy::{Finding, RuleAction, Sample},
 };
 
@@ -53,9 +54,9 @@ impl State {
 
     /// Carries out what a rule asks for.
     fn carry_out(&mut self, finding: &Finding, now: &Moment) {
-        let (action, kernel_action, rate) = match finding.action {
-            RuleAction::Block => (ActionName::Block, ACTION_BLOCK, Rate::UNLIMITED),
-            RuleAction::Limit(rate) => (ActionName::Limit, ACTION_LIMIT, rate),
+        let (action, rate) = match finding.action {
+            RuleAction::Block => (ActionName::Block, None),
+            RuleAction::Limit(rate) => (ActionName::Limit, Some(rate)),
         };
         let record = VerdictRecord {
             record: 0,
@@ -63,8 +64,9 @@ impl State {
             class: finding.class,
             action,
             rule: Some(finding.rule.clone()),
-            by: "policy".to_owned(),
+            by: BY_POLICY.to_owned(),
             reason: None,
+            limit: rate.map(Into::into),
             mode: self.config.mode,
             since: now.wall,
             until: until(now, Some(finding.duration)),
@@ -72,14 +74,14 @@ impl State {
             observations: finding.observations.clone(),
             events: self.evidence.of(finding.source, Some(finding.class)),
         };
-        let verdict = Verdict {
-            action: kernel_action,
+        let terms = Terms {
+            action: kernel_action(action),
             flags: 0,
             expires_ns: expires_ns(now, Some(finding.duration)),
-            rate,
+            rate: rate.unwrap_or_default(),
             record: 0,
         };
-        match self.install(finding.source, record, verdict) {
+        match self.install(finding.source, record, terms) {
             Ok(record) => tracing::warn!(
                 source = %finding.name,
                 class = Class::from(finding.class).name(),
@@ -99,15 +101,19 @@ impl State {
         &mut self,
         source: u32,
         mut record: VerdictRecord,
-        mut verdict: Verdict,
+        mut terms: Terms,
     ) -> Result<VerdictRecord, KernelError> {
         let class = Class::from(record.class);
         let stored = self.store.add(&mut record);
         self.warn_store(stored.err());
-        verdict.record = record.record;
-        self.kernel.verdicts.set(source, class, &verdict)?;
-        if let Some(replaced) = self.verdicts.insert((source, class), record.clone()) {
-            self.close(replaced, &record.by);
+        terms.record = record.record;
+        self.kernel.verdicts.set(source, class, &terms)?;
+        let verdict = InForce {
+            record: record.clone(),
+            expires_ns: terms.expires_ns,
+        };
+        if let Some(replaced) = self.verdicts.insert((source, class), verdict) {
+            self.close(replaced.record, &record.by);
         }
         Ok(record)
     }
@@ -125,7 +131,7 @@ impl State {
         self.kernel.verdicts.lift(source, class)?;
         let lifted = self.verdicts.remove(&(source, class));
         self.exempt_or_not(source);
-        Ok(lifted.map(|record| self.close(record, by)))
+        Ok(lifted.map(|lifted| self.close(lifted.record, by)))
     }
 
     /// Notes on a record that the verdict ended before its time.
@@ -154,7 +160,8 @@ impl State {
         let over: Vec<(u32, Class)> = self
             .verdicts
             .iter()
-            .filter(|(_, record)| record.until.is_some_and(|until| until <= now.wall))
+            // By the kernel's clock: the wall clock may be set.
+            .filter(|(_, verdict)| verdict.is_over(now))
             .map(|(key, _)| *key)
             .collect();
         for (source, class) in over {
@@ -185,8 +192,69 @@ impl State {
             });
             let record =
                 found.unwrap_or_else(|| self.unexplained(source, class, &verdict, action, &now));
-            self.verdicts.insert((source, class), record);
+            let verdict = InForce {
+                record,
+                expires_ns: verdict.expires_ns,
+            };
+            self.verdicts.insert((source, class), verdict);
         }
+        Ok(())
+    }
+
+    /// Puts verdicts back in force that are on record and not in the kernel, as after a reboot.
+    pub(super) fn reinstate_verdicts(&mut self) {
+        let now = self.now();
+        let open = match self.store.open_at(now.wall) {
+            Ok(open) => open,
+            Err(error) => {
+                self.warn_store(Some(error));
+                return;
+            }
+        };
+        let held: HashSet<u64> = self
+            .verdicts
+            .values()
+            .map(|held| held.record.record)
+            .collect();
+        for record in open {
+            if held.contains(&record.record) {
+                continue;
+            }
+            if let Err(error) = self.reinstate(&record, &now) {
+                tracing::error!(source = %escape(&record.source), %error, "cannot reinstate a verdict");
+            }
+        }
+    }
+
+    fn reinstate(&mut self, record: &VerdictRecord, now: &Moment) -> Result<(), KernelError> {
+        let Some(name) = SourceName::parse(&record.source) else {
+            return Ok(());
+        };
+        let source = self.register(&name)?;
+        self.find_identity_of(&name);
+        let left = record
+            .until
+            .map(|until| Duration::try_from(until.duration_since(now.wall)).unwrap_or_default());
+        let terms = Terms {
+            action: kernel_action(record.action),
+            flags: if record.by == BY_POLICY {
+                0
+            } else {
+                VERDICT_BY_HAND
+            },
+            expires_ns: expires_ns(now, left),
+            rate: record.limit.map(Rate::from).unwrap_or_default(),
+            record: record.record,
+        };
+        self.kernel
+            .verdicts
+            .set(source, record.class.into(), &terms)?;
+        let verdict = InForce {
+            record: record.clone(),
+            expires_ns: terms.expires_ns,
+        };
+        self.verdicts.insert((source, record.class.into()), verdict);
+        tracing::warn!(source = %name, action = %record.action, "a verdict is in force again");
         Ok(())
     }
 
@@ -211,9 +279,10 @@ impl State {
             by: if verdict.flags & VERDICT_BY_HAND != 0 {
                 "operator"
             } else {
-                "policy"
+                BY_POLICY
             }
             .to_owned(),
+            limit: (verdict.action == ACTION_LIMIT).then(|| verdict.rate.into()),
             reason: Some("made before this daemon started; its explanation is lost".to_owned()),
             mode: self.config.mode,
             since: now.wall,
@@ -222,6 +291,32 @@ impl State {
             observations: Vec::new(),
             events: Vec::new(),
         }
+    }
+}
+
+/// A verdict in force.
+#[derive(Clone, Debug)]
+pub(super) struct InForce {
+    /// Why.
+    pub(super) record: VerdictRecord,
+    /// Its end by the kernel's clock; 0: none.
+    expires_ns: u64,
+}
+
+impl InForce {
+    fn is_over(&self, now: &Moment) -> bool {
+        self.expires_ns != 0 && self.expires_ns <= now.boot_ns()
+    }
+}
+
+/// Who made a verdict that a rule asked for.
+const BY_POLICY: &str = "policy";
+
+fn kernel_action(action: ActionName) -> u32 {
+    match action {
+        ActionName::Allow => ACTION_ALLOW,
+        ActionName::Limit => ACTION_LIMIT,
+        ActionName::Block => ACTION_BLOCK,
     }
 }
 

@@ -18,6 +18,7 @@ use flowguard_common::{
 };
 
 use super::{KernelError, Pins, loader, sys};
+use crate::identity::cgroup::cgroup_id;
 
 /// Priority of our filter where TCX is missing: how we find it again. Few use numbers this low,
 /// and an earlier filter that ends the chain would hide packets from us.
@@ -46,27 +47,29 @@ fn attach_error(
     }
 }
 
-/// Attaches a connect program to a cgroup, or puts it in the place of the one that is pinned;
-/// true if one was. The change of programs is atomic: every call runs the old or the new one.
+/// Attaches a connect program to a cgroup, or puts it in the place of the one that is pinned. The
+/// change of programs is atomic: every call runs the old or the new one.
 pub(super) fn connect(
     program: &mut CgroupSockAddr,
     name: &'static str,
     cgroup: &Path,
     pins: &Pins,
-) -> Result<bool, KernelError> {
+) -> Result<(), KernelError> {
     let pin = pins.link(name);
     let target = cgroup.display().to_string();
     if pin.exists() {
-        let new = program
-            .fd()
-            .map_err(|error| attach_error(name, &target, error))?;
-        let link = sys::obj_get(&pin).map_err(|error| attach_error(name, &target, error))?;
-        match sys::link_update(link.as_fd(), new.as_fd()) {
-            Ok(()) => return Ok(true),
-            // The cgroup was removed and the link died with it.
-            Err(error) if error.raw_os_error() == Some(nix::libc::ENOLINK) => unpin(&pin)?,
-            Err(error) => return Err(attach_error(name, &target, error)),
+        let failed = |error| attach_error(name, &target, error);
+        let link = sys::obj_get(&pin).map_err(failed)?;
+        let attached_to = sys::link_cgroup(link.as_fd()).map_err(failed)?;
+        if attached_to == cgroup_id(cgroup).map_err(failed)? {
+            let new = program
+                .fd()
+                .map_err(|error| attach_error(name, &target, error))?;
+            sys::link_update(link.as_fd(), new.as_fd()).map_err(failed)?;
+            return Ok(());
         }
+        // Another cgroup is to be guarded from now on, or that one was removed.
+        unpin(&pin)?;
     }
     let directory = File::open(cgroup).map_err(|error| attach_error(name, &target, error))?;
     // Links coexist with others by nature; the kernel refuses BPF_F_ALLOW_MULTI on them, which
@@ -79,7 +82,7 @@ pub(super) fn connect(
         .map_err(|error| attach_error(name, &target, error))?;
     link.pin(&pin)
         .map_err(|error| attach_error(name, &target, error))?;
-    Ok(false)
+    Ok(())
 }
 
 fn unpin(path: &Path) -> Result<(), KernelError> {
@@ -138,8 +141,15 @@ impl Edges {
             return Ok(());
         }
         match self.method {
-            EdgeMethod::Tcx => self.attach_tcx(ifindex, name)?,
-            EdgeMethod::Clsact => self.attach_clsact(name)?,
+            EdgeMethod::Tcx => {
+                self.attach_tcx(ifindex, name)?;
+                // One that an earlier daemon attached in the other way. There mostly is none.
+                drop(detach_clsact(name));
+            }
+            EdgeMethod::Clsact => {
+                self.attach_clsact(name)?;
+                unpin(&self.pins.edge(ifindex))?;
+            }
         }
         self.attached.insert(ifindex, name.to_owned());
         Ok(())

@@ -86,9 +86,9 @@ pub enum KernelError {
     },
     /// The registry has no room.
     #[error(
-        "there is no room for another source: {capacity} are registered. Its traffic passes and is \
-         counted together with other unregistered ones. Raise `kernel.max_sources` and run \
-         `flowguard run --replace`"
+        "there is no room for another source: {capacity} are registered. The traffic of others \
+         passes, and is counted but not judged. Raise `kernel.max_sources`, then stop the daemon, \
+         run `flowguard detach` and start it again: all counts begin anew"
     )]
     Full {
         /// How many fit.

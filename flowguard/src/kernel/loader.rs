@@ -11,9 +11,10 @@ use flowguard_common::{
     CONTRACT,
     class::CLASSES,
     names::{
-        MAP_BUCKETS, MAP_CONTRACT, MAP_COUNTERS, MAP_EVENT_RATE, MAP_FANOUT, MAP_SOURCES,
-        MAP_VERDICTS, PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE,
+        MAP_BUCKETS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_FANOUT,
+        MAP_SOURCES, MAP_SYNS, MAP_VERDICTS, PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE,
     },
+    stamp::SYNS_PER_EDGE,
 };
 
 use super::{
@@ -32,6 +33,8 @@ pub struct Options {
     pub cgroup: PathBuf,
     /// Sources to have room for, if no guard is pinned yet.
     pub max_sources: u32,
+    /// Edge devices to have room for, likewise.
+    pub max_edges: u32,
     /// How to attach edges; none: the best this kernel has.
     pub edge_method: Option<EdgeMethod>,
 }
@@ -123,6 +126,8 @@ fn load_object(options: &Options) -> Result<Ebpf, KernelError> {
         (MAP_FANOUT, per_class),
         (MAP_BUCKETS, per_class),
         (MAP_VERDICTS, per_class),
+        (MAP_EDGES, options.max_edges),
+        (MAP_SYNS, options.max_edges.saturating_mul(SYNS_PER_EDGE)),
     ] {
         loader.map_max_entries(map, entries);
     }

@@ -26,4 +26,4 @@ pub use loader::{Kernel, Loaded, Options};
 pub use pins::Pins;
 pub use registry::{Identity, Registry};
 pub use settings::{Policy, SettingsBanks};
-pub use verdicts::Verdicts;
+pub use verdicts::{Terms, Verdicts};

@@ -4,10 +4,45 @@ use aya::maps::{HashMap, MapData, MapError};
 use flowguard_common::{
     class::Class,
     names::MAP_VERDICTS,
-    verdict::{Verdict, VerdictKey},
+    verdict::{Rate, Verdict, VerdictKey},
 };
 
 use super::{KernelError, Pins};
+
+/// What a verdict says, whoever it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// `ACTION_*`.
+    pub action: u32,
+    /// `VERDICT_*` bits.
+    pub flags: u32,
+    /// `CLOCK_BOOTTIME` of its end, nanoseconds; 0: none.
+    pub expires_ns: u64,
+    /// Limit of `ACTION_LIMIT`.
+    pub rate: Rate,
+    /// Number of the record that explains it.
+    pub record: u64,
+}
+
+impl Terms {
+    fn of(self, key: VerdictKey) -> Verdict {
+        let Self {
+            action,
+            flags,
+            expires_ns,
+            rate,
+            record,
+        } = self;
+        Verdict {
+            action,
+            flags,
+            expires_ns,
+            rate,
+            record,
+            key,
+        }
+    }
+}
 
 /// Verdicts in the kernel, by source and class.
 #[derive(Debug)]
@@ -28,13 +63,13 @@ impl Verdicts {
     /// # Errors
     ///
     /// The map cannot be written.
-    pub fn set(&mut self, source: u32, class: Class, verdict: &Verdict) -> Result<(), KernelError> {
+    pub fn set(&mut self, source: u32, class: Class, terms: &Terms) -> Result<(), KernelError> {
         let key = VerdictKey {
             source,
             class: class as u32,
         };
         self.0
-            .insert(key, verdict, 0)
+            .insert(key, terms.of(key), 0)
             .map_err(KernelError::map(MAP_VERDICTS))
     }
 

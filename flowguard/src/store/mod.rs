@@ -10,9 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::control::api::VerdictRecord;
+use crate::control::api::{Ended, VerdictRecord};
 
 /// What went wrong with the database.
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +165,34 @@ impl Store {
         body.map(|body| read(record, &body)).transpose()
     }
 
+    /// Records of verdicts that should be in force at this time, oldest first. Damaged ones are
+    /// left out.
+    ///
+    /// # Errors
+    ///
+    /// The database fails.
+    pub fn open_at(&self, now: Timestamp) -> Result<Vec<VerdictRecord>, StoreError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT record, body FROM verdict
+             WHERE open AND (until IS NULL OR until > ?1) ORDER BY record",
+        )?;
+        let rows = query.query_map(params![now.as_second()], record_and_body)?;
+        readable(rows)
+    }
+
+    /// Notes on all open records that their verdicts ended.
+    ///
+    /// # Errors
+    ///
+    /// The database fails.
+    pub fn end_all(&mut self, end: &Ended) -> Result<(), StoreError> {
+        for mut record in self.open_at(end.at)? {
+            record.ended = Some(end.clone());
+            self.update(&record)?;
+        }
+        Ok(())
+    }
+
     /// The last records of a source, newest first. Damaged ones are left out.
     ///
     /// # Errors
@@ -173,19 +202,27 @@ impl Store {
         let mut query = self.db.prepare_cached(
             "SELECT record, body FROM verdict WHERE source = ?1 ORDER BY record DESC LIMIT ?2",
         )?;
-        let rows = query.query_map(params![source, most], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-        })?;
-        let mut records = Vec::new();
-        for row in rows {
-            let (record, body) = row?;
-            match read(u64::try_from(record).unwrap_or(0), &body) {
-                Ok(record) => records.push(record),
-                Err(error) => tracing::error!(%error, "leaving a record out"),
-            }
-        }
-        Ok(records)
+        let rows = query.query_map(params![source, most], record_and_body)?;
+        readable(rows)
     }
+}
+
+fn record_and_body(row: &Row<'_>) -> rusqlite::Result<(i64, String)> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
+fn readable(
+    rows: impl Iterator<Item = rusqlite::Result<(i64, String)>>,
+) -> Result<Vec<VerdictRecord>, StoreError> {
+    let mut records = Vec::new();
+    for row in rows {
+        let (record, body) = row?;
+        match read(u64::try_from(record).unwrap_or(0), &body) {
+            Ok(record) => records.push(record),
+            Err(error) => tracing::error!(%error, "leaving a record out"),
+        }
+    }
+    Ok(records)
 }
 
 fn write(db: &Connection, record: &VerdictRecord) -> Result<(), StoreError> {
@@ -194,8 +231,13 @@ fn write(db: &Connection, record: &VerdictRecord) -> Result<(), StoreError> {
         source,
     })?;
     db.execute(
-        "UPDATE verdict SET body = ?2 WHERE record = ?1",
-        params![i64::try_from(record.record).unwrap_or(0), body],
+        "UPDATE verdict SET body = ?2, until = ?3, open = ?4 WHERE record = ?1",
+        params![
+            i64::try_from(record.record).unwrap_or(0),
+            body,
+            record.until.map(|until| until.as_second()),
+            record.ended.is_none(),
+        ],
     )?;
     Ok(())
 }
@@ -235,8 +277,6 @@ fn set_aside(path: &Path) -> io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::{
         control::api::ActionName,
@@ -252,6 +292,7 @@ mod tests {
             rule: Some("direct-fanout".to_owned()),
             by: "policy".to_owned(),
             reason: None,
+            limit: None,
             mode: Mode::Enforce,
             since: Timestamp::UNIX_EPOCH,
             until: None,
@@ -279,6 +320,33 @@ mod tests {
         assert_eq!(store.get(first.record).unwrap().as_ref(), Some(&first));
         assert_eq!(store.of_source(name, 10).unwrap(), vec![first]);
         assert_eq!(store.get(99).unwrap(), None);
+    }
+
+    #[test]
+    fn what_should_be_in_force_is_found() {
+        let mut store = Store::in_memory().unwrap();
+        let now = Timestamp::from_second(1000).unwrap();
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let mut add = |source: &str, until| {
+            let mut new = VerdictRecord {
+                until,
+                ..record(source)
+            };
+            store.add(&mut new).unwrap();
+            new
+        };
+        let (forever, later) = (add("user:a", None), add("user:b", at(1001)));
+        add("user:c", at(1000));
+        let mut lifted = add("user:d", None);
+        let end = Ended {
+            at: now,
+            by: "uid:0".to_owned(),
+        };
+        lifted.ended = Some(end.clone());
+        store.update(&lifted).unwrap();
+        assert_eq!(store.open_at(now).unwrap(), [forever, later]);
+        store.end_all(&end).unwrap();
+        assert_eq!(store.open_at(now).unwrap(), []);
     }
 
     #[test]

@@ -11,9 +11,12 @@ const SCRIPTS: [&str; 1] = ["CREATE TABLE verdict (
         record INTEGER PRIMARY KEY AUTOINCREMENT,
         source TEXT NOT NULL,
         since INTEGER NOT NULL,
+        until INTEGER,
+        open INTEGER NOT NULL DEFAULT 1,
         body TEXT NOT NULL
     ) STRICT;
-    CREATE INDEX verdict_source ON verdict (source, record);"];
+    CREATE INDEX verdict_source ON verdict (source, record);
+    CREATE INDEX verdict_open ON verdict (record) WHERE open;"];
 
 /// Brings a database up to the current version, each step in a transaction.
 pub(super) fn bring_up(db: &Connection, path: &Path) -> Result<(), StoreError> {

@@ -78,6 +78,7 @@ fn status() -> api::Status {
 
 fn record(order: &Order) -> api::VerdictRecord {
     api::VerdictRecord {
+        limit: None,
         record: 1,
         source: order.source.to_string(),
         class: order.classes[0],
