@@ -9,6 +9,7 @@ use aya_ebpf::{
     },
     programs::SockAddrContext,
 };
+use aya_log_ebpf::debug;
 use flowguard_common::{
     addr::{self, Addr},
     class::Class,
@@ -69,6 +70,14 @@ pub(crate) fn decide(ctx: &SockAddrContext, hook: Hook, dst: &Addr, port: u16) -
     let (source, decision) = match identity::source_of_task(settings, netns, uid) {
         Some(source) => {
             let decision = judge::attempt(settings, source, class, now_ns);
+            debug!(
+                ctx,
+                "connect: source {} class {} port {} decision {}",
+                source,
+                class as u8,
+                port,
+                decision as u8
+            );
             let elsewhere =
                 decision != Decision::Deny && is_seen_at_edge(settings, source, netns, dst);
             if !elsewhere {
@@ -81,6 +90,10 @@ pub(crate) fn decide(ctx: &SockAddrContext, hook: Hook, dst: &Addr, port: u16) -
             (source, decision)
         }
         None => {
+            debug!(
+                ctx,
+                "connect: uid {} netns {} is not registered", uid, netns
+            );
             let first = count::unregistered(settings, &key, dst, now_ns);
             stamp(ctx, NO_SOURCE, class, Decision::Pass, true);
             if !first {

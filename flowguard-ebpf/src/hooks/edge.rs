@@ -10,6 +10,7 @@ use aya_ebpf::{
     macros::classifier,
     programs::TcContext,
 };
+use aya_log_ebpf::debug;
 use flowguard_common::{
     class::Class,
     counters::Stat,
@@ -111,6 +112,15 @@ fn decide(ctx: &TcContext, edge: &Edge, ifindex: u32, segment: &Segment) -> i32 
         }
         Syn::New { count } => (judge::attempt(settings, source, class, now_ns), count),
     };
+    debug!(
+        ctx,
+        "edge {}: source {} class {} port {} decision {}",
+        ifindex,
+        source,
+        class as u8,
+        segment.dport,
+        decision as u8
+    );
     memory.remember(segment.seq, decision == Decision::Deny, now_ns);
     if counts {
         count::attempt(

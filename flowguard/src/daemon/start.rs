@@ -110,6 +110,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     let Loaded {
         kernel,
         events,
+        log,
         adopted,
     } = Kernel::load(&kernel::Options {
         pins,
@@ -122,6 +123,9 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
             EdgeAttach::Clsact => Some(EdgeMethod::Clsact),
         },
     })?;
+    if let Some(log) = log {
+        tokio::spawn(log.run());
+    }
     let (store, store_warning) = open_store(&config.paths.state)?;
     let (broadcast, _) = broadcast::channel(FOLLOWER_LAG);
     let (lookups, answers) = mpsc::channel(64);

@@ -18,8 +18,8 @@ use flowguard_common::{
 };
 
 use super::{
-    Counters, EdgeMethod, Edges, EventReader, Fallback, KernelError, Pins, Registry, SettingsBanks,
-    Verdicts, attach, pins::MAPS, probe,
+    Counters, EdgeMethod, Edges, EventReader, Fallback, KernelError, Pins, ProgramLog, Registry,
+    SettingsBanks, Verdicts, attach, log, pins::MAPS, probe,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT"));
@@ -61,6 +61,8 @@ pub struct Loaded {
     pub kernel: Kernel,
     /// The event ring.
     pub events: EventReader,
+    /// What the programs say for debugging; none: they were not asked to.
+    pub log: Option<ProgramLog>,
     /// A running guard was taken over.
     pub adopted: bool,
 }
@@ -96,6 +98,7 @@ impl Kernel {
         for name in [PROG_CONNECT4, PROG_CONNECT6] {
             attach::connect(program(&mut object, name)?, name, &options.cgroup, pins)?;
         }
+        let log = ProgramLog::open(&mut object);
         let method = options.edge_method.unwrap_or_else(probe::edge_method);
         Ok(Loaded {
             kernel: Self {
@@ -107,6 +110,7 @@ impl Kernel {
                 edges: Edges::new(object, method, pins.clone()),
             },
             events: EventReader::open(pins)?,
+            log,
             adopted,
         })
     }
@@ -115,10 +119,12 @@ impl Kernel {
 fn load_object(options: &Options) -> Result<Ebpf, KernelError> {
     let per_class = options.max_sources.saturating_mul(CLASSES);
     let has_set_retval = u8::from(probe::has_set_retval());
+    let log_level = log::level();
     let mut loader = EbpfLoader::new();
     loader
         .verifier_log_level(VerifierLogLevel::STATS)
-        .override_global("HAS_SET_RETVAL", &has_set_retval, true);
+        .override_global("HAS_SET_RETVAL", &has_set_retval, true)
+        .override_global(aya_log::LEVEL, &log_level, true);
     for (map, entries) in [
         (MAP_SOURCES, options.max_sources),
         (MAP_EVENT_RATE, options.max_sources),
