@@ -109,6 +109,7 @@ pub struct Client {
     port: u16,
     count: u64,
     concurrency: u64,
+    per_second: Option<u32>,
     timeout: Duration,
 }
 
@@ -122,6 +123,7 @@ impl Client {
             port: 25,
             count: 1,
             concurrency: 1,
+            per_second: None,
             timeout: Duration::from_secs(20),
         }
     }
@@ -161,6 +163,13 @@ impl Client {
         self
     }
 
+    /// Begins so many a second, evenly; as fast as they go otherwise.
+    #[must_use]
+    pub fn per_second(mut self, rate: u32) -> Self {
+        self.per_second = Some(rate);
+        self
+    }
+
     /// Gives each connection up after this time.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -179,6 +188,7 @@ impl Client {
             .arg(format!("--count={}", self.count))
             .arg(format!("--concurrency={}", self.concurrency))
             .arg(format!("--timeout-ms={}", self.timeout.as_millis()))
+            .args(self.per_second.map(|rate| format!("--per-second={rate}")))
             .args(&self.to);
         Ok(Running {
             job: Job::start(&mut command)?,
@@ -232,15 +242,17 @@ pub fn publish(program: &Path, directory: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// Where cargo puts a program of this workspace: next to the folder of the test executable.
+/// Where cargo puts a program of this workspace: next to this one, or next to the folder `deps`
+/// that this one is in when it is a test.
 ///
 /// # Errors
-/// When the kernel does not tell where the test executable is.
+/// When the kernel does not tell where this executable is.
 pub fn built(name: &str) -> Result<PathBuf> {
-    let test = env::current_exe()?;
-    let folder = test
-        .parent()
-        .and_then(Path::parent)
-        .context("the test executable is in target/PROFILE/deps")?;
+    let this = env::current_exe()?;
+    let folder = this.parent().context("an executable is in a folder")?;
+    let folder = match folder.parent() {
+        Some(profile) if folder.ends_with("deps") => profile,
+        _ => folder,
+    };
     Ok(folder.join(name))
 }

@@ -35,7 +35,9 @@ pub struct Config {
     exempt: Vec<String>,
     containers: Vec<String>,
     edges: Vec<String>,
-    rules: &'static str,
+    /// None: the built-in ones.
+    rules: Option<&'static str>,
+    tick: &'static str,
     extra: String,
 }
 
@@ -64,7 +66,8 @@ impl Config {
             exempt: vec!["user:root".to_owned()],
             containers: vec!["ct-{name}".to_owned()],
             edges: vec!["fge*".to_owned()],
-            rules: NO_RULES,
+            rules: Some(NO_RULES),
+            tick: "100ms",
             extra: String::new(),
         }
     }
@@ -80,7 +83,14 @@ impl Config {
     /// With these rules.
     #[must_use]
     pub fn rules(mut self, rules: &'static str) -> Self {
-        self.rules = rules;
+        self.rules = Some(rules);
+        self
+    }
+
+    /// With the rules and the pace of weighing them that flowguard is shipped with.
+    #[must_use]
+    pub fn shipped_policy(mut self) -> Self {
+        (self.rules, self.tick) = (None, "1s");
         self
     }
 
@@ -140,7 +150,7 @@ impl fmt::Display for Config {
         let containers = self.containers.iter();
         let containers: Vec<_> = containers.map(|c| format!("{unique}/{c}")).collect();
         writeln!(f, "mode = \"{}\"", self.mode)?;
-        if self.rules.is_empty() {
+        if self.rules == Some(NO_RULES) {
             writeln!(f, "rule = []")?;
         }
         writeln!(f, "\n[paths]\n{}", self.paths)?;
@@ -152,7 +162,7 @@ impl fmt::Display for Config {
             "trust_local_addresses = false\n{}",
             self.guard.join("\n")
         )?;
-        writeln!(f, "\n[policy]\ntick = \"100ms\"")?;
+        writeln!(f, "\n[policy]\ntick = {:?}", self.tick)?;
         writeln!(
             f,
             "\n[[exempt]]\nname = \"mail-servers\"\nsources = {:?}",
@@ -163,6 +173,6 @@ impl fmt::Display for Config {
             "\n[[container]]\nname = \"test\"\npaths = {containers:?}"
         )?;
         writeln!(f, "\n[edges]\ninclude = {:?}", self.edges)?;
-        write!(f, "{}{}", self.rules, self.extra)
+        write!(f, "{}{}", self.rules.unwrap_or_default(), self.extra)
     }
 }

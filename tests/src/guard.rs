@@ -238,7 +238,9 @@ impl Drop for Guard<'_> {
         reason = "the test runner shows it when the test fails"
     )]
     fn drop(&mut self) {
-        if let Ok(log) = self.log() {
+        if let Ok(log) = self.log()
+            && !log.is_empty()
+        {
             eprintln!("--- stderr of the daemon\n{log}---");
         }
     }

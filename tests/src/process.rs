@@ -92,6 +92,14 @@ impl Job {
         self.child.id()
     }
 
+    /// What it wrote to its standard output so far.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn stdout(&self) -> Result<String> {
+        read_all(&self.stdout)
+    }
+
     /// What it wrote to its standard error so far.
     ///
     /// # Errors

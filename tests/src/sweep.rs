@@ -76,6 +76,28 @@ pub fn prepare() -> Result<()> {
     Ok(())
 }
 
+/// The cgroups, pins and files of the process with this id, which leaves none when it ends.
+///
+/// # Errors
+/// When a place to look in cannot be read.
+pub fn left_by(pid: u32) -> Result<Vec<PathBuf>> {
+    let mut left = Vec::new();
+    for (directory, prefix) in [
+        (cgroup::hierarchy()?, CGROUP_PREFIX),
+        (PathBuf::from(BPFFS), DIR_PREFIX),
+        (env::temp_dir(), DIR_PREFIX),
+    ] {
+        let prefix = format!("{prefix}{pid}-");
+        for entry in fs::read_dir(&directory)? {
+            let name = entry?.file_name();
+            if name.to_string_lossy().starts_with(&prefix) {
+                left.push(directory.join(name));
+            }
+        }
+    }
+    Ok(left)
+}
+
 fn abandoned(directory: &Path, prefix: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {

@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    num::NonZero,
     process,
     sync::atomic::{AtomicU64, Ordering},
     thread,
@@ -29,6 +30,9 @@ struct Options {
     /// Connections to make at a time.
     #[arg(long)]
     concurrency: u64,
+    /// Connections to begin a second, evenly; as fast as they go otherwise.
+    #[arg(long)]
+    per_second: Option<NonZero<u32>>,
     /// When to give one up, milliseconds.
     #[arg(long)]
     timeout_ms: u64,
@@ -62,12 +66,17 @@ fn main() -> Result<()> {
     let options = Options::parse();
     let to: Vec<IpAddr> = options.to.iter().flat_map(|r| r.addresses()).collect();
     let next = AtomicU64::new(0);
+    let start = Instant::now();
     let worker = || {
         let mut results = Vec::new();
         loop {
             let n = next.fetch_add(1, Ordering::Relaxed);
             if n >= options.count {
                 return results;
+            }
+            if let Some(rate) = options.per_second {
+                let due = Duration::from_secs_f64(n as f64 / f64::from(rate.get()));
+                thread::sleep(due.saturating_sub(start.elapsed()));
             }
             let address = to[n as usize % to.len()];
             results.push(attempt(
