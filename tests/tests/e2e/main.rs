@@ -6,6 +6,7 @@
 mod cli;
 mod control;
 mod count;
+mod demo;
 mod edge;
 mod engine;
 mod harness;
