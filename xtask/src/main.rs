@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod build;
+mod demo;
 mod deny;
 mod invoke;
 mod lint;
@@ -24,6 +25,7 @@ enum Command {
     Setup(setup::Options),
     Build(build::Options),
     Run(run::Options),
+    Demo(demo::Options),
     Test(test::Options),
     Lint(lint::Options),
     Deny(deny::Options),
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Setup(options) => setup::run(&options),
         Command::Build(options) => build::run(&options),
         Command::Run(options) => run::run(&options),
+        Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Deny(options) => deny::run(&options),

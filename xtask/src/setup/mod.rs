@@ -54,6 +54,8 @@ pub(crate) enum Needs {
     Build,
     /// Build, and check format, lints and documentation.
     Lint,
+    /// Build, and run the demo on this kernel.
+    Demo,
     /// Build, and run the tests on this kernel.
     Test,
 }
@@ -103,8 +105,9 @@ pub(crate) fn ensure(needs: Needs, core: CoreChoice) -> Result<Ready> {
 /// out where the linker is there.
 fn tables(needs: Needs, linker_works: bool) -> impl Iterator<Item = &'static Package> {
     let linker = (!linker_works).then_some(packages::LINKER);
+    let network = matches!(needs, Needs::Demo | Needs::Test).then_some(packages::NETWORK);
     let test = (needs == Needs::Test).then_some(packages::TEST);
-    [Some(packages::BUILD), linker, test]
+    [Some(packages::BUILD), linker, network, test]
         .into_iter()
         .flatten()
         .flatten()
@@ -131,5 +134,13 @@ mod tests {
         assert!(names(Needs::Test, true).contains(&"gcc"));
         assert!(!names(Needs::Build, false).contains(&"postfix"));
         assert!(!names(Needs::Lint, false).contains(&"postfix"));
+    }
+
+    #[test]
+    fn the_demo_needs_networks_and_no_mail_server() {
+        assert!(names(Needs::Demo, true).contains(&"iproute2"));
+        assert!(names(Needs::Test, true).contains(&"iproute2"));
+        assert!(!names(Needs::Demo, true).contains(&"postfix"));
+        assert!(!names(Needs::Build, false).contains(&"iproute2"));
     }
 }
