@@ -19,8 +19,11 @@ use crate::{
 
 /// Time between two looks.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Rows shown on a terminal that does not tell its height.
-const ROWS: usize = 20;
+/// The size of a terminal that does not tell it, which is that of a VT100.
+const USUAL: Size = Size {
+    width: 80,
+    rows: 24 - FURNITURE,
+};
 /// Lines of a screen that are not rows: the title, the heading, and one for the cursor.
 const FURNITURE: usize = 3;
 /// ECMA-48: cursor home, and no line wrap (DECAWM off) so that a row is a line.
@@ -29,6 +32,24 @@ const FRAME_START: &str = "\x1b[H\x1b[?7l";
 const LINE_END: &str = "\x1b[K\n";
 /// Erase what is left of the screen, line wrap on again.
 const FRAME_END: &str = "\x1b[J\x1b[?7h";
+
+/// What fits on the screen.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    /// Columns.
+    width: u16,
+    /// Lines that are sources.
+    rows: usize,
+}
+
+impl Size {
+    fn of_terminal() -> Self {
+        terminal_size::terminal_size().map_or(USUAL, |(width, height)| Self {
+            width: width.0,
+            rows: usize::from(height.0).saturating_sub(FURNITURE),
+        })
+    }
+}
 
 /// What was seen at a look: totals and verdict by source.
 type Seen = BTreeMap<String, (Totals, Option<String>)>;
@@ -60,10 +81,8 @@ fn show(handle: &Handle, output: Output) -> anyhow::Result<()> {
         sources.retain(|source| !is_silent(source));
         let view = View::now(output.color);
         if output.terminal {
-            let rows = terminal_size::terminal_size().map_or(ROWS, |(_, height)| {
-                usize::from(height.0).saturating_sub(FURNITURE)
-            });
-            output.text(&frame(&table(&view, &seen, &sources, seconds, rows)))?;
+            let size = Size::of_terminal();
+            output.text(&frame(&table(&view, &seen, &sources, seconds, size)))?;
         } else {
             output.text(&changes(&view, &seen, &sources))?;
         }
@@ -83,7 +102,16 @@ fn frame(text: &str) -> String {
 }
 
 /// The busiest sources: by rate first, then by what they tried in all.
-fn table(view: &View, seen: &Seen, sources: &[Source], seconds: f64, rows: usize) -> String {
+fn table(view: &View, seen: &Seen, sources: &[Source], seconds: f64, size: Size) -> String {
+    let title = format!(
+        "{}: {} active; Ctrl-C stops the daemon, the guard stays\n",
+        view.time(view.now),
+        sources.len()
+    );
+    if sources.is_empty() {
+        return title + "No source has tried to send mail since the guard was first attached.\n";
+    }
+
     let mut busiest: Vec<_> = sources
         .iter()
         .map(|source| {
@@ -107,7 +135,7 @@ fn table(view: &View, seen: &Seen, sources: &[Source], seconds: f64, rows: usize
             Column::Text("VERDICT"),
         ],
     );
-    for (new, source) in busiest.into_iter().take(rows) {
+    for (new, source) in busiest.into_iter().take(size.rows) {
         let sum = sum(source);
         table.row([
             plain(escape(&source.source)),
@@ -116,15 +144,16 @@ fn table(view: &View, seen: &Seen, sources: &[Source], seconds: f64, rows: usize
             plain(sum.destinations),
             plain(sum.denied),
             plain(sum.would_deny),
-            verdict_cell(source),
+            match (&source.verdict, &source.exempt) {
+                // By which rule is what `flowguard sources` tells; here is no room.
+                (None, Some(_)) => plain("exempt"),
+                _ => verdict_cell(source),
+            },
         ]);
     }
-    format!(
-        "flowguard at {}: {} active sources; Ctrl-C stops the daemon, the guard stays\n{}",
-        view.time(view.now),
-        sources.len(),
-        table.render()
-    )
+    // On anything narrower, names would be nothing but ellipses; the terminal cuts the lines.
+    table.narrow(size.width.max(USUAL.width));
+    title + &table.render()
 }
 
 /// A line for every source of which something is new.
@@ -176,14 +205,63 @@ mod tests {
             source("bob", 15),
             source("carol", 900),
         ];
+        let size = Size { width: 80, rows: 2 };
         assert_eq!(
-            table(&testing::view(), &seen, &sources, 2.0, 2),
+            table(&testing::view(), &seen, &sources, 2.0, size),
             "\
-flowguard at 2025-06-15 15:06:40 UTC: 3 active sources; Ctrl-C stops the daemon, the guard stays
+2025-06-15 15:06:40 UTC: 3 active; Ctrl-C stops the daemon, the guard stays
 SOURCE      ATTEMPTS   /S  DESTINATIONS  DENIED  WOULD-DENY  VERDICT
 user:bob          15  2.5             1       0           0  -
 user:alice       101  0.5             1       0           0  -
 "
+        );
+    }
+
+    #[test]
+    fn a_long_name_does_not_hide_the_verdict() {
+        let long = Source {
+            verdict: Some("block".to_owned()),
+            ..source("a-name-that-is-longer-than-a-line-has-room", 7)
+        };
+        let shown = |width| {
+            let size = Size { width, rows: 2 };
+            table(
+                &testing::view(),
+                &Seen::new(),
+                std::slice::from_ref(&long),
+                1.0,
+                size,
+            )
+        };
+        assert_eq!(
+            shown(80).lines().last(),
+            Some("user:a-name-that-is…         7  0.0             1       0           0  block")
+        );
+        assert!(shown(100).ends_with("7  0.0             1       0           0  block\n"));
+        for width in [0, 1, 20, 60] {
+            assert_eq!(shown(width).lines().count(), 3, "{width}");
+        }
+    }
+
+    #[test]
+    fn an_exemption_leaves_room_for_names() {
+        let root = Source {
+            exempt: Some("mail-servers".to_owned()),
+            ..source("root", 1)
+        };
+        let size = Size { width: 80, rows: 2 };
+        let text = table(&testing::view(), &Seen::new(), &[root], 1.0, size);
+        assert!(text.ends_with("0  exempt\n"), "{text}");
+    }
+
+    #[test]
+    fn a_quiet_machine_is_said_to_be_quiet() {
+        let size = Size { width: 80, rows: 2 };
+        let text = table(&testing::view(), &Seen::new(), &[], 1.0, size);
+        assert!(
+            text.ends_with(
+                "No source has tried to send mail since the guard was first attached.\n"
+            )
         );
     }
 

@@ -1,7 +1,7 @@
 //! Aligned columns without borders.
 
 use anstyle::AnsiColor;
-use comfy_table::{Cell, CellAlignment, Color, presets};
+use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, presets};
 
 use super::view::{Tone, View};
 
@@ -58,6 +58,20 @@ impl Table {
                 None => cell,
             }
         }));
+    }
+
+    /// Makes it as narrow as this many columns by shortening what is in its first one: the last
+    /// one, a verdict, is what one looks for. A row stays a line.
+    pub(super) fn narrow(&mut self, width: u16) {
+        self.table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width);
+        for column in self.table.column_iter_mut().skip(1) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        for row in self.table.row_iter_mut() {
+            row.max_height(1);
+        }
     }
 
     /// The table, with a line break at its end.
