@@ -45,10 +45,14 @@ pub enum Stat {
     Unparsed = 7,
     /// Limit decisions given up under contention: passed.
     Contended = 8,
+    /// Packets at an edge made to hide their port or their flags: dropped in enforce mode.
+    HiddenPort = 9,
+    /// Packets of tunnels at an edge, which are not looked into: passed.
+    Encapsulated = 10,
 }
 
 /// How many [`Stat`]s there are.
-pub const STATS: u32 = 9;
+pub const STATS: u32 = 11;
 
 impl Stat {
     /// All of them, in the order of their numbers.
@@ -62,6 +66,8 @@ impl Stat {
         Self::UnknownEdge,
         Self::Unparsed,
         Self::Contended,
+        Self::HiddenPort,
+        Self::Encapsulated,
     ];
 
     /// The name used in output.
@@ -76,6 +82,8 @@ impl Stat {
             Self::UnknownEdge => "packets_at_unknown_edge",
             Self::Unparsed => "packets_unparsed",
             Self::Contended => "limits_given_up",
+            Self::HiddenPort => "packets_hiding_their_port",
+            Self::Encapsulated => "packets_encapsulated",
         }
     }
 }

@@ -15,7 +15,8 @@ use flowguard_common::{
     class::Class,
     counters::Stat,
     event::{Event, Hook},
-    packet::{self, Frame, Parsed, Segment},
+    packet::{self, Frame, Kind, Packet, Segment},
+    settings::{MODE_ENFORCE, Settings},
     source::{Edge, LINK_IP},
     stamp::{
         STAMP_DENIED, STAMP_SENT, SYN_MEMORY_NS, SYN_WAYS, Stamp, Syn, SynEntry, syn_set, syn_tag,
@@ -54,30 +55,54 @@ fn edge(ctx: TcContext) -> i32 {
         count::stat(Stat::UnknownEdge);
         return PASS;
     };
-    let parsed = if edge.link == LINK_IP {
+    let Packet { kind, segment } = if edge.link == LINK_IP {
         packet::parse_ip(&Skb(&ctx))
     } else {
         packet::parse_ethernet(&Skb(&ctx))
     };
-    match parsed {
-        Parsed::Tcp(segment) if segment.opens() => decide(&ctx, edge, ifindex, &segment),
-        Parsed::Tcp(_) | Parsed::Other => PASS,
-        Parsed::Unparsed => {
+    match kind {
+        Kind::Tcp if segment.opens() => {}
+        Kind::Tcp | Kind::Other => return PASS,
+        Kind::HiddenFlags | Kind::HiddenPort => count::stat(Stat::HiddenPort),
+        Kind::Encapsulated => {
+            count::stat(Stat::Encapsulated);
+            return PASS;
+        }
+        Kind::Unparsed => {
             count::stat(Stat::Unparsed);
-            PASS
+            return PASS;
         }
     }
-}
-
-/// Judges and counts one SYN.
-#[inline(always)]
-fn decide(ctx: &TcContext, edge: &Edge, ifindex: u32, segment: &Segment) -> i32 {
     let Some((bank, settings)) = super::settings() else {
         return PASS;
     };
-    if !settings.is_guarded(segment.dport) {
-        return PASS;
+    // The one thing that enforce mode drops without a verdict: what no honest stack sends.
+    let drops = kind != Kind::Tcp && settings.mode == MODE_ENFORCE;
+    if kind == Kind::HiddenPort || !settings.is_guarded(segment.dport) {
+        return if drops { DENY } else { PASS };
     }
+    let edge = Device { edge, ifindex };
+    decide(&ctx, &edge, &segment, bank, settings, drops)
+}
+
+/// Where a packet came in.
+struct Device<'a> {
+    edge: &'a Edge,
+    ifindex: u32,
+}
+
+/// Judges and counts one SYN to a guarded port; `drops` says that it is to be denied whatever the
+/// verdict.
+#[inline(always)]
+fn decide(
+    ctx: &TcContext,
+    device: &Device<'_>,
+    segment: &Segment,
+    bank: u32,
+    settings: &Settings,
+    drops: bool,
+) -> i32 {
+    let Device { edge, ifindex } = *device;
     let trusted = connect::is_trusted(bank, &segment.dst);
     let class = settings.class(&segment.dst, segment.dport, trusted);
     // SAFETY: no arguments.
@@ -108,8 +133,10 @@ fn decide(ctx: &TcContext, edge: &Edge, ifindex: u32, segment: &Segment) -> i32 
         }
         Syn::Again { denied } => {
             count::retransmit(source, class);
-            return answer(judge::again(settings, source, class, now_ns, denied));
+            let decision = judge::again(settings, source, class, now_ns, denied);
+            return if drops { DENY } else { answer(decision) };
         }
+        Syn::New { count } if drops => (Decision::Deny, count),
         Syn::New { count } => (judge::attempt(settings, source, class, now_ns), count),
     };
     debug!(

@@ -164,3 +164,54 @@ fn the_edge_outlives_the_daemon() -> Result<()> {
     vm.hidden_client().run()?.all_connected(1)?;
     vm.client().run()?.all_connected(1)
 }
+
+#[test]
+fn without_tcx_a_clsact_filter_does_the_same() -> Result<()> {
+    let lab = Lab::new()?;
+    let sink = lab.sink()?;
+    let web = Container::new(&lab, "web", WEB.1)?;
+    let clsact = Config::observe(&lab).extra("[kernel]\nedge_attach = \"clsact\"\n");
+    let mut guard = Guard::start(&lab, &clsact)?;
+    guard.await_edge(WEB.1)?;
+    guard.await_identity(WEB.0, "edge fge0")?;
+    web.client().count(30).run()?.all_connected(30)?;
+    web.hidden_client().count(30).run()?.all_connected(30)?;
+    // It goes on without the daemon, and the next one takes its place.
+    guard.kill()?;
+    web.hidden_client().count(5).run()?.all_connected(5)?;
+    guard.restart()?;
+    guard.await_edge(WEB.1)?;
+    guard.ok(&["block", WEB.0])?;
+    let hidden = web.hidden_client().timeout(ONE_RETRANSMISSION);
+    hidden.run()?.all_timed_out(1)?;
+    guard.ok(&["unblock", WEB.0])?;
+    guard.expect_attempts(WEB.0, "direct", 66)?;
+    // Back to TCX: the filter is gone, nothing is counted twice.
+    guard.terminate()?;
+    guard.configure(&Config::observe(&lab).to_string())?;
+    guard.restart()?;
+    guard.await_edge(WEB.1)?;
+    web.hidden_client().count(10).run()?.all_connected(10)?;
+    guard.expect_attempts(WEB.0, "direct", 76)?;
+    sink.expect_accepted(75)?;
+    guard.terminate()?;
+    guard.ok(&["detach"])?;
+    web.hidden_client().run()?.all_connected(1)
+}
+
+#[test]
+fn detach_takes_a_clsact_filter_along() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let web = Container::new(&lab, "web", WEB.1)?;
+    let clsact = Config::observe(&lab).extra("[kernel]\nedge_attach = \"clsact\"\n");
+    let mut guard = Guard::start(&lab, &clsact)?;
+    guard.await_edge(WEB.1)?;
+    guard.await_identity(WEB.0, "edge fge0")?;
+    guard.ok(&["block", WEB.0])?;
+    guard.terminate()?;
+    let hidden = web.hidden_client().timeout(ONE_RETRANSMISSION);
+    hidden.clone().run()?.all_timed_out(1)?;
+    guard.ok(&["detach"])?;
+    hidden.run()?.all_connected(1)
+}

@@ -111,6 +111,60 @@ fn detach_removes_everything() -> Result<()> {
 }
 
 #[test]
+fn verdicts_come_back_after_a_reboot_and_not_after_detach() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let (www, games) = (
+        lab.client(User::named(WWW.0)?)?,
+        lab.client(User::named(GAMES.0)?)?,
+    );
+    guard.ok(&["block", WWW.1, "--for", "1h", "--reason", "hacked"])?;
+    guard.ok(&["block", GAMES.1])?;
+    guard.ok(&["unblock", GAMES.1])?;
+    let before = guard.verdicts()?;
+    guard.terminate()?;
+    // A reboot leaves nothing in the kernel.
+    fs::remove_dir_all(lab.pins())?;
+    www.run()?.all_connected(1)?;
+    guard.restart()?;
+    assert!(!guard.status()?.adopted);
+    assert_eq!(guard.verdicts()?, before);
+    let uid = User::named(WWW.0)?.uid;
+    guard.await_identity(WWW.1, &format!("uid {uid}"))?;
+    www.run()?.all_refused(1)?;
+    games.run()?.all_connected(1)?;
+    guard.terminate()?;
+    guard.ok(&["detach"])?;
+    guard.restart()?;
+    assert_eq!(guard.verdicts()?, []);
+    www.run()?.all_connected(1)
+}
+
+#[test]
+fn another_cgroup_root_takes_effect_with_a_restart() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let client = lab.client(User::named(WWW.0)?)?;
+    client.clone().count(3).run()?.all_connected(3)?;
+    let elsewhere = lab.cgroups().child("elsewhere")?;
+    let root = lab.cgroups().root().display().to_string();
+    let config = Config::observe(&lab).to_string();
+    let line = |root: &str| format!("cgroup_root = {root:?}\n");
+    ensure!(config.contains(&line(&root)), "{config}");
+    let elsewhere = elsewhere.display().to_string();
+    guard.configure(&config.replace(&line(&root), &line(&elsewhere)))?;
+    guard.terminate()?;
+    guard.restart()?;
+    client.count(5).run()?.all_connected(5)?;
+    let place = lab.place("elsewhere")?.user(User::named(WWW.0)?);
+    lab.client_in(place).count(7).run()?.all_connected(7)?;
+    guard.expect_attempts(WWW.1, "direct", 10)?;
+    Ok(())
+}
+
+#[test]
 fn two_daemons_never_share_one_guard() -> Result<()> {
     let lab = Lab::new()?;
     let guard = Guard::start(&lab, &Config::observe(&lab))?;
