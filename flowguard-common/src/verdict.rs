@@ -31,7 +31,8 @@ pub struct VerdictKey {
 pub struct Rate {
     /// Nanoseconds between two conforming attempts in the long run; 0: no limit.
     pub interval_ns: u64,
-    /// Attempts that conform at once after a long silence, at least 1.
+    /// Attempts that conform at once after a long silence, at least 1. Times the interval it must
+    /// fit into 64 bits: 128-bit products are beyond BPF.
     pub burst: u64,
 }
 
@@ -49,10 +50,18 @@ impl Rate {
     }
 
     /// One step of GCRA: the bucket's next value if an attempt at `now_ns` conforms. A bucket
-    /// holds the theoretical arrival time of the next attempt, and 0 is full.
+    /// holds the theoretical arrival time of the next attempt, and 0 is full. One that was filled
+    /// at a slower rate counts as just used up, so that a relieved source is let go at once.
     #[inline(always)]
     pub const fn conform(&self, bucket: u64, now_ns: u64) -> Option<u64> {
-        let arrival = if bucket > now_ns { bucket } else { now_ns };
+        let used_up = now_ns.saturating_add(self.interval_ns.wrapping_mul(self.burst));
+        let arrival = if bucket > used_up {
+            used_up
+        } else if bucket > now_ns {
+            bucket
+        } else {
+            now_ns
+        };
         let tolerance = self.interval_ns.wrapping_mul(self.burst.wrapping_sub(1));
         if arrival - now_ns > tolerance {
             None
@@ -66,6 +75,10 @@ impl Rate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Verdict {
+    /// Whose it is, as in the key: the kernel reuses the memory of replaced entries at once, so a
+    /// program may find another source's verdict in a value it has just looked up. First, so that
+    /// it is the first to change.
+    pub key: VerdictKey,
     /// `ACTION_*`; an unknown one lets pass.
     pub action: u32,
     /// `VERDICT_*` bits.
@@ -76,9 +89,6 @@ pub struct Verdict {
     pub rate: Rate,
     /// Number of the record that explains the verdict.
     pub record: u64,
-    /// Whose it is, as in the key: the kernel reuses the memory of replaced entries at once, so a
-    /// program may find another source's verdict in a value it has just looked up.
-    pub key: VerdictKey,
 }
 
 const _: () = assert!(size_of::<Verdict>() == 48 && align_of::<Verdict>() == 8);
@@ -220,6 +230,20 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever a bucket holds from another rate, the next pass is at most an interval away.
+        #[test]
+        fn a_changed_rate_is_in_force_at_once(
+            interval in 1_u64..5 * SECOND,
+            burst in 1_u64..200,
+            bucket: u64,
+            now in 0..u64::MAX / 4,
+        ) {
+            let rate = Rate { interval_ns: interval, burst };
+            prop_assert!(rate.conform(bucket, now + interval).is_some() || rate.conform(bucket, now).is_none());
+            let capped = bucket.min(now + interval * burst);
+            prop_assert!(rate.conform(capped, now + interval).is_some());
+        }
+
         /// GCRA against a plainly written token bucket: tokens grow by 1/interval up to burst.
         #[test]
         fn gcra_agrees_with_a_token_bucket(

@@ -68,7 +68,8 @@ pub(crate) fn retransmit(source: u32, class: Class) {
     }
 }
 
-/// Counts one attempt of an identity nobody registered; true if it is the first of its kind.
+/// Counts one attempt of an identity nobody registered; true if the daemon should hear of it: it
+/// is the first of its kind, or there is no room to count it, and being registered is its way out.
 #[inline(always)]
 pub(crate) fn unregistered(
     settings: &Settings,
@@ -90,7 +91,7 @@ pub(crate) fn unregistered(
                 Some(entry) => entry,
                 None => {
                     stat(Stat::FallbackFull);
-                    return false;
+                    return true;
                 }
             }
         }

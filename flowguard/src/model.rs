@@ -1,7 +1,7 @@
 //! The words everything above the kernel speaks in: sources, what an operator calls them, and
 //! what was counted about them.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use flowguard_common::{class::Class, source::Kind};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,11 @@ impl SourceName {
             kind,
             name: name.to_owned(),
         })
+    }
+
+    /// Whether this is a cgroup that an operator named by its path, whoever runs in it.
+    pub fn is_cgroup_path(&self) -> bool {
+        self.kind == Kind::Container && self.name.starts_with('/')
     }
 
     /// A host user.
@@ -124,6 +129,36 @@ impl fmt::Display for SourceRef {
             Self::Iface(name) => write!(f, "iface:{}", escape(name)),
             Self::Addr(net) => write!(f, "addr:{net}"),
         }
+    }
+}
+
+/// Why a text is no duration.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ParseDurationError {
+    /// It is not written as one.
+    #[error("{0}")]
+    Malformed(#[from] humantime::DurationError),
+    /// It has a unit that is easily taken for another, `M` for one, which is a month.
+    #[error("the units are ms, s, m, h, d and w")]
+    Unit,
+}
+
+/// `500ms`, `30s`, `10m`, `1h`, `7d`, `2w`, and sums such as `1h30m`.
+///
+/// # Errors
+///
+/// It is something else.
+pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
+    let duration = humantime::parse_duration(text)?;
+    let unit = |c: char| c.is_ascii_digit() || c.is_whitespace();
+    let known = ["ms", "s", "m", "h", "d", "w"];
+    if text
+        .split(unit)
+        .all(|unit| unit.is_empty() || known.contains(&unit))
+    {
+        Ok(duration)
+    } else {
+        Err(ParseDurationError::Unit)
     }
 }
 
@@ -244,6 +279,15 @@ mod tests {
         }
         for bad in ["alice", "user:", "usr:alice"] {
             assert_eq!(SourceName::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_month_is_no_minute() {
+        assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_duration("2w"), Ok(Duration::from_secs(14 * 86_400)));
+        for bad in ["5M", "1y", "1month", "5min", "3", "", "-1s"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }
 

@@ -23,7 +23,7 @@ use flowguard_common::{
 
 use crate::{
     count, events, identity, judge,
-    maps::{SOURCES, STAMPS, TRUSTED},
+    maps::{NETNS, SOURCES, STAMPS, TRUSTED},
     tuning,
 };
 
@@ -69,7 +69,15 @@ pub(crate) fn decide(ctx: &SockAddrContext, hook: Hook, dst: &Addr, port: u16) -
     let key = identity::fallback_key(settings, netns, uid, class);
     let (source, decision) = match identity::source_of_task(settings, netns, uid) {
         Some(source) => {
-            let decision = judge::attempt(settings, source, class, now_ns);
+            let elsewhere = is_seen_at_edge(settings, source, netns, dst);
+            // Forwarded out of a nested namespace, the packet loses its socket on the way, and with
+            // it our stamp: the edge will charge for it.
+            let decision = if elsewhere && is_nested(netns) {
+                judge::again(settings, source, class, now_ns, false)
+            } else {
+                judge::attempt(settings, source, class, now_ns)
+            };
+            let elsewhere = elsewhere && decision != Decision::Deny;
             debug!(
                 ctx,
                 "connect: source {} class {} port {} decision {}",
@@ -78,8 +86,6 @@ pub(crate) fn decide(ctx: &SockAddrContext, hook: Hook, dst: &Addr, port: u16) -
                 port,
                 decision as u8
             );
-            let elsewhere =
-                decision != Decision::Deny && is_seen_at_edge(settings, source, netns, dst);
             if !elsewhere {
                 count::attempt(settings, source, class, dst, now_ns, decision, Some(&key));
             }
@@ -132,6 +138,12 @@ fn is_seen_at_edge(settings: &Settings, source: u32, netns: u64, dst: &Addr) -> 
         && SOURCES
             .get(source)
             .is_some_and(|info| info.flags & SOURCE_AT_EDGE != 0)
+}
+
+/// Whether a namespace that is not the host's is known only by the container around it.
+#[inline(always)]
+fn is_nested(netns: u64) -> bool {
+    NETNS.get_ptr(netns).is_none()
 }
 
 /// Whether the destination is on the list of trusted ones.

@@ -46,7 +46,7 @@ pub(super) fn source(text: &str) -> Result<String, SourceRefError> {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DurationError {
     #[error("{0}; write 30s, 10m, 1h or 7d")]
-    Unreadable(#[from] humantime::DurationError),
+    Unreadable(#[from] crate::model::ParseDurationError),
     #[error("it must be whole seconds, at least one; leave it out for `until lifted`")]
     NotWholeSeconds,
     #[error("it is longer than ten years; leave it out for `until lifted`")]
@@ -55,7 +55,7 @@ pub(super) enum DurationError {
 
 /// `30s`, `10m`, `1h`, `7d`: what an order's time may be.
 pub(super) fn duration(text: &str) -> Result<Duration, DurationError> {
-    let duration = humantime::parse_duration(text)?;
+    let duration = crate::model::parse_duration(text)?;
     if duration.is_zero() || duration.subsec_nanos() != 0 {
         return Err(DurationError::NotWholeSeconds);
     }

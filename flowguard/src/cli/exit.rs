@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use super::output::OutputError;
 use crate::{
-    config::ConfigError, control::client::ClientError, daemon::RunError, kernel::KernelError,
+    config::ConfigError,
+    control::{client::ClientError, server::BindError},
+    daemon::RunError,
+    kernel::KernelError,
 };
 
 /// What `--help` says of exit codes.
@@ -63,13 +66,20 @@ impl Exit {
                 OutputError::Failed(_) | OutputError::Json(_) => Self::Failed,
             });
         }
+        if let Some(ConfigError::Read { source, .. }) = cause.downcast_ref::<ConfigError>()
+            && source.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            return Some(Self::Unsupported);
+        }
         if cause.is::<ConfigError>() || cause.is::<UsageError>() {
             return Some(Self::Usage);
         }
         if let Some(error) = cause.downcast_ref::<RunError>() {
             return match error {
                 RunError::Privilege(_) | RunError::Cgroup(_) => Some(Self::Unsupported),
-                RunError::CgroupRoot { .. } => Some(Self::Usage),
+                RunError::CgroupRoot { .. } | RunError::Bind(BindError::NotASocket { .. }) => {
+                    Some(Self::Usage)
+                }
                 RunError::Kernel(error) => of_kernel(error),
                 _ => None,
             };
@@ -86,6 +96,7 @@ impl Exit {
 /// What the kernel lacks or forbids; other failures of it are decided by what caused them.
 fn of_kernel(error: &KernelError) -> Option<Exit> {
     match error {
+        KernelError::NotBpfFs { .. } => Some(Exit::Usage),
         KernelError::BpfFs { .. } | KernelError::Load(_) | KernelError::Program { .. } => {
             Some(Exit::Unsupported)
         }

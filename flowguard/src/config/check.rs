@@ -90,7 +90,7 @@ impl<'a> Checker<'a> {
         max: Duration,
     ) -> Option<Duration> {
         let text = value.get_ref();
-        let result = match humantime::parse_duration(text) {
+        let result = match crate::model::parse_duration(text) {
             Ok(duration) if (min..=max).contains(&duration) => Ok(duration),
             Ok(_) => Err(format!(
                 "`{text}` is out of range: write {} to {}",

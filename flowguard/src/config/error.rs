@@ -17,7 +17,7 @@ const SIMILAR: f64 = 0.8;
 pub enum ConfigError {
     /// The file cannot be read.
     #[error(
-        "cannot read the configuration file {}: {source}",
+        "cannot read the configuration file {}",
         escape(&path.to_string_lossy())
     )]
     Read {

@@ -9,7 +9,9 @@ use toml::{
 use super::{REFERENCE, error::Problem, raw::RawConfig};
 
 /// Reads a text and takes every key that it lacks, at the top or within a section, from the
-/// reference file. Lists and inline tables are taken whole.
+/// reference file. Lists and inline tables are taken whole, except the exemptions: those of the
+/// reference file hold as well, unless the text has one of the same name. Whoever exempts one
+/// source more is not to expose the host's mail server by it.
 pub(super) fn with_defaults(text: &str) -> Result<RawConfig, Problem> {
     // Blanks as long as the text keep the places of the two files apart: what stands beyond the
     // text's end is a default.
@@ -38,11 +40,28 @@ fn fill<'a>(document: &mut DeTable<'a>, defaults: DeTable<'a>) {
                     }
                 }
             }
+            (Some(exemptions), DeValue::Array(defaults)) if key.get_ref() == "exempt" => {
+                if let DeValue::Array(exemptions) = exemptions.get_mut() {
+                    for default in defaults {
+                        if !exemptions.iter().any(|own| name(own) == name(&default)) {
+                            exemptions.push(default);
+                        }
+                    }
+                }
+            }
             (Some(_), _) => {}
             (None, default) => {
                 let span = key.span();
                 document.insert(key, Spanned::new(span, default));
             }
         }
+    }
+}
+
+/// The name of an exemption.
+fn name<'t>(exemption: &'t Spanned<DeValue<'_>>) -> Option<&'t str> {
+    match exemption.get_ref() {
+        DeValue::Table(table) => table.get("name")?.get_ref().as_str(),
+        _ => None,
     }
 }

@@ -16,7 +16,7 @@ mod raw;
 mod tests;
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -178,6 +178,23 @@ pub struct Exempt {
     pub sources: SourceGlobs,
 }
 
+/// Largest file that is taken for a configuration, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The text of a regular file of sensible size: the daemon reads it while it guards, and must not
+/// wait for whoever writes into a pipe.
+fn read(path: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() || metadata.len() > MAX_FILE {
+        let reason = "it is no regular file of at most 1 MiB";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    fs::read_to_string(path)
+}
+
 impl Config {
     /// Reads a file.
     ///
@@ -185,7 +202,7 @@ impl Config {
     ///
     /// The file cannot be read (a missing one is an error too), or makes no sense.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        let text = read(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;

@@ -150,7 +150,6 @@ fn what_is_written_replaces_the_default_and_the_rest_stays() {
     let config = parse(
         r#"
         mode = "enforce"
-        exempt = []
         [guard]
         direct_ports = [25, 24]
         deny = "not-permitted"
@@ -169,7 +168,6 @@ fn what_is_written_replaces_the_default_and_the_rest_stays() {
         "#,
     );
     assert_eq!(config.mode, Mode::Enforce);
-    assert_eq!(config.exempt, []);
     assert_eq!(config.guard.direct_ports, [25, 24]);
     assert_eq!(config.guard.submission_ports, [465, 587, 2525]);
     assert_eq!(config.guard.deny.errno(), 1);
@@ -191,6 +189,23 @@ fn what_is_written_replaces_the_default_and_the_rest_stays() {
     assert_eq!(rule.window, Duration::from_mins(10));
     assert_eq!(rule.duration, Duration::from_hours(2));
     assert_eq!(config.containers, parse("").containers);
+}
+
+#[test]
+fn exemptions_add_to_the_shipped_ones() {
+    let names = |text: &str| {
+        let config = parse(text);
+        let sources = |exempt: &Exempt| (exempt.name.clone(), exempt.sources.patterns().len());
+        config.exempt.iter().map(sources).collect::<Vec<_>>()
+    };
+    let shipped = names("");
+    let own = "[[exempt]]\nname = 'relay'\nsources = ['container:relay']\n";
+    let mut both = vec![("relay".to_owned(), 1)];
+    both.extend(shipped.clone());
+    assert_eq!(names(own), both);
+    assert_eq!(names("exempt = []"), shipped);
+    let instead = "[[exempt]]\nname = 'mail-servers'\nsources = ['user:root']\n";
+    assert_eq!(names(instead), [("mail-servers".to_owned(), 1)]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::{
     identity::{
         self,
         links::{Link, LinkEvent},
+        netns::NetnsError,
         peers::Peer,
     },
     kernel::{Identity, KernelError},
@@ -45,17 +46,8 @@ impl State {
                 self.look_at(vec![ifindex]);
             }
             LinkEvent::Gone { ifindex } => self.device_gone(ifindex),
-            LinkEvent::AddressesChanged => self.on_addresses(),
+            LinkEvent::AddressesChanged => self.addresses_changed = true,
             LinkEvent::Synced => self.forget_dead_edges(),
-        }
-    }
-
-    fn on_addresses(&mut self) {
-        if !self.config.guard.trust_local_addresses {
-            return;
-        }
-        if let Err(error) = self.put_policy_in_force() {
-            tracing::error!(%error, "cannot tell the kernel this host's new addresses");
         }
     }
 
@@ -132,14 +124,31 @@ impl State {
         }
     }
 
-    /// It is known what is behind these devices.
-    pub(super) fn on_peers(&mut self, links: &[Link], peers: &HashMap<u32, Peer>) {
+    /// It is known what is behind these devices, or not: then those that have an owner keep it.
+    pub(super) fn on_peers(
+        &mut self,
+        links: &[Link],
+        peers: Result<HashMap<u32, Peer>, NetnsError>,
+    ) {
+        let failure = peers.as_ref().err().map(|error| {
+            format!("cannot tell which containers are behind which devices, trying again: {error}")
+        });
+        self.warn("peers", failure);
         for link in links {
             // It may have gone or changed while we looked; then another look is under way.
             if self.devices.links.get(&link.ifindex) != Some(link) {
                 continue;
             }
-            let guarded = self.guard_device(link, peers.get(&link.ifindex));
+            let owner = self.kernel.registry.lookup(Identity::Edge(link.ifindex));
+            let guarded = match (&peers, owner) {
+                (Ok(peers), _) => self.guard_device(link, peers.get(&link.ifindex)),
+                (Err(_), Some(owner)) => self.attach_device(link, owner),
+                (Err(_), None) => {
+                    let until = Instant::now() + SETTLING;
+                    self.devices.settling.insert(link.ifindex, until);
+                    continue;
+                }
+            };
             let what = guarded.err().map(|error| {
                 format!(
                     "the device {} is not guarded, so its packets are not counted: {:#}",
@@ -159,15 +168,18 @@ impl State {
             self.kernel.registry.lead(Identity::Netns(cookie), source)?;
             self.devices.netns.insert(link.ifindex, cookie);
         }
+        self.attach_device(link, source)
+    }
+
+    fn attach_device(&mut self, link: &Link, source: u32) -> Result<(), KernelError> {
         let layer = if link.has_ethernet {
             LINK_ETHERNET
         } else {
             LINK_IP
         };
         // The device first: from the moment the connect hooks leave the counting to it, it counts.
-        self.kernel
-            .registry
-            .lead_edge(link.ifindex, source, layer)?;
+        let registry = &mut self.kernel.registry;
+        registry.lead_edge(link.ifindex, source, layer)?;
         self.kernel.edges.attach(link.ifindex, &link.name)?;
         self.kernel.registry.settle_edge(link.ifindex)
     }
@@ -185,7 +197,9 @@ impl State {
         // A namespace may have another device.
         let cookie = cookie
             .filter(|cookie| !self.devices.netns.values().any(|other| other == cookie))
-            .map(Identity::Netns);
+            .map(Identity::Netns)
+            // What was counted of it before it was registered is found through it.
+            .filter(|netns| !self.kernel.fallback.has(*netns));
         for identity in [Some(Identity::Edge(ifindex)), cookie]
             .into_iter()
             .flatten()

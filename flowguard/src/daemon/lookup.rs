@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::identity::{
     links::Link,
+    netns::NetnsError,
     peers::{self, Peer},
     users::{self, LookupError},
 };
@@ -26,7 +27,7 @@ pub(super) enum Lookup {
         /// The devices.
         links: Vec<Link>,
         /// Their peers by interface index.
-        peers: HashMap<u32, Peer>,
+        peers: Result<HashMap<u32, Peer>, NetnsError>,
     },
 }
 
@@ -37,6 +38,20 @@ pub(super) fn user(uid: u32, answers: &mpsc::Sender<Lookup>) {
             uid,
             name: users::user_name(uid),
         })
+    });
+}
+
+/// Asks for the names of many users, one after the other.
+pub(super) fn users(uids: Vec<u32>, answers: &mpsc::Sender<Lookup>) {
+    let answers = answers.clone();
+    tokio::task::spawn_blocking(move || {
+        for uid in uids {
+            let name = users::user_name(uid);
+            if answers.blocking_send(Lookup::User { uid, name }).is_err() {
+                // The daemon stops.
+                return;
+            }
+        }
     });
 }
 
@@ -57,10 +72,7 @@ pub(super) fn uid(name: String, answers: &mpsc::Sender<Lookup>) {
 /// Asks what is at the other end of devices.
 pub(super) fn peers(links: Vec<Link>, answers: &mpsc::Sender<Lookup>) {
     spawn(answers, move || {
-        let peers = peers::find_peers(&links).unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot tell which containers are behind which devices");
-            HashMap::new()
-        });
+        let peers = peers::find_peers(&links);
         Some(Lookup::Peers { links, peers })
     });
 }

@@ -16,7 +16,7 @@ use crate::{
     control::api::{ActionName, Unblocked, VerdictRecord},
     identity::{cgroup, users},
     kernel::{Identity, KernelError, Terms, offline},
-    model::{SourceName, SourceRef},
+    model::{SourceName, SourceRef, escape},
 };
 
 /// How long a name service may take when an operator waits for it.
@@ -147,6 +147,7 @@ impl State {
         let (identity, name) = match source {
             SourceRef::User(user) => user_identity(user).await?.ok_or_else(missing)?,
             SourceRef::Cgroup(path) => {
+                self.check_cgroup(path)?;
                 let directory = cgroup::directory(&self.host.cgroup_mount, path);
                 let id = cgroup::cgroup_id(&directory).map_err(|_| missing())?;
                 (Identity::Cgroup(id), SourceName::container(path.as_str()))
@@ -166,6 +167,33 @@ impl State {
             self.cgroups.insert(cgroup, path.clone());
         }
         Ok(id)
+    }
+}
+
+impl State {
+    /// Refuses cgroups that stand for the whole host, that are not guarded, or whose path can be
+    /// written in another way.
+    fn check_cgroup(&self, path: &str) -> Result<(), RequestError> {
+        let bad = |reason: &str| {
+            Err(RequestError::BadRequest {
+                reason: format!("`cgroup:{}` {reason}", escape(path)),
+            })
+        };
+        let plain = path
+            .split('/')
+            .skip(1)
+            .all(|part| !matches!(part, "" | "." | ".."));
+        if !path.starts_with('/') || !plain {
+            return bad("is no plain path from the cgroup root, such as /system.slice/web.service");
+        }
+        let guarded = self.host.cgroup.trim_end_matches('/');
+        if !path
+            .strip_prefix(guarded)
+            .is_some_and(|rest| rest.starts_with('/'))
+        {
+            return bad("is not below the guarded cgroup");
+        }
+        Ok(())
     }
 }
 

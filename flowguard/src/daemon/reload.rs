@@ -10,6 +10,7 @@ use crate::{
     control::api::Reloaded,
     identity::{cgroup, cgroup_watch::CgroupEvent},
     kernel::Identity,
+    model::SourceName,
 };
 
 impl State {
@@ -20,7 +21,8 @@ impl State {
             Some(path) => Config::load(path),
             None => Config::embedded(),
         }
-        .map_err(|error| bad(error.to_string()))?;
+        .map_err(|error| bad(format!("{:#}", anyhow::Error::from(error))))?;
+        self.trusted_addresses = self.local_addresses(&new);
         let policy = self.kernel_policy(&new);
         // The one step that can fail comes first.
         self.kernel
@@ -46,6 +48,7 @@ impl State {
         };
         self.config_loaded = Timestamp::now();
         self.exempt_all_or_not();
+        self.look_users_up_again();
         self.look_at_all_devices();
         let adopted = self.adopt_cgroups();
         let what = adopted.err().map(|error| {
@@ -99,12 +102,13 @@ impl State {
         Ok(())
     }
 
-    /// Whether an operator's order registered the cgroup: its source is named by its path.
+    /// Whether the cgroup leads to a source because of an operator's order that is in force.
     fn is_named_by_hand(&self, id: u64) -> bool {
         let registry = &self.kernel.registry;
         registry
             .lookup(Identity::Cgroup(id))
+            .filter(|source| self.is_under_verdict(*source))
             .and_then(|source| registry.name(source))
-            .is_some_and(|name| name.name.starts_with('/'))
+            .is_some_and(SourceName::is_cgroup_path)
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         Identity, KernelError,
         offline::{self, Account, Accounts},
     },
-    model::{ClassName, SourceRef, Totals},
+    model::{ClassName, SourceName, SourceRef, Totals},
 };
 
 /// Past verdicts shown with a source.
@@ -98,7 +98,10 @@ impl State {
 
     /// Everything about one source.
     pub(super) fn show(&mut self, source: &SourceRef) -> Result<SourceDetail, RequestError> {
-        let id = self.known_source(source)?;
+        let id = match self.known_source(source) {
+            Ok(id) => id,
+            Err(error) => return self.show_past(source).ok_or(error),
+        };
         let accounts = self.accounts()?;
         let account = accounts.registered.get(&id).cloned().unwrap_or_default();
         let summary = self
@@ -130,6 +133,29 @@ impl State {
                 .collect(),
             verdicts,
             events: self.evidence.of(id, None),
+        })
+    }
+
+    /// What is on record of a source that nobody has heard of since the last reboot or detach.
+    fn show_past(&self, source: &SourceRef) -> Option<SourceDetail> {
+        let name = match source {
+            SourceRef::User(name) => SourceName::user(name.as_str()),
+            SourceRef::Container(name) | SourceRef::Cgroup(name) => {
+                SourceName::container(name.as_str())
+            }
+            SourceRef::Iface(name) => SourceName::iface(name.as_str()),
+            SourceRef::Addr(_) => return None,
+        };
+        let verdicts = self
+            .store
+            .of_source(&offline::full_name(&name), PAST_VERDICTS)
+            .ok()
+            .filter(|verdicts| !verdicts.is_empty())?;
+        Some(SourceDetail {
+            summary: offline::summary(&name, None, &Account::new(), &self.now()),
+            identities: Vec::new(),
+            verdicts,
+            events: Vec::new(),
         })
     }
 

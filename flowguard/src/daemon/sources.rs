@@ -43,15 +43,20 @@ impl State {
     }
 
     /// Gives a source the `allow` of an exemption, or takes it away, as the configuration says.
-    /// A verdict in force goes before an exemption.
     pub(super) fn exempt_or_not(&mut self, id: u32) {
         let Some(name) = self.kernel.registry.name(id) else {
             return;
         };
         let exempt = self.config.exempt(name).is_some();
         for class in Class::ALL {
-            if self.verdicts.contains_key(&(id, class)) {
-                continue;
+            // A verdict goes before an exemption, unless it is a rule's: rules do not concern an
+            // exempt source.
+            if let Some(verdict) = self.verdicts.get(&(id, class)) {
+                if exempt && verdict.is_by_policy() {
+                    self.end_for_exemption(id, class);
+                } else {
+                    continue;
+                }
             }
             let done = if exempt {
                 self.kernel.verdicts.set(id, class, &EXEMPTION)
@@ -82,7 +87,14 @@ impl State {
     /// An identity made an attempt and is not registered. Each user is asked about once at a
     /// time, so that a slow name service is not flooded.
     pub(super) fn on_newcomer(&mut self, identity: Identity) {
+        let registry = &self.kernel.registry;
+        if registry.sources().len() as u64 >= u64::from(registry.capacity()) {
+            // Nothing would come of it.
+            self.warn("registry", Some(self.full()));
+            return;
+        }
         if let Identity::Uid(uid) = identity
+            && self.asked.len() < LOOKUPS_AT_ONCE
             && self.asked.insert(uid)
         {
             lookup::user(uid, &self.lookups);
@@ -128,10 +140,36 @@ impl State {
         let Ok(name) = name else {
             return;
         };
-        if self.kernel.registry.lookup(identity).is_none() {
-            let name = SourceName::user(name.unwrap_or_else(|| format!("#{uid}")));
-            self.register_identity(identity, &name);
+        let before = self.kernel.registry.lookup(identity);
+        match (before, name) {
+            (None, name) => {
+                let name = SourceName::user(name.unwrap_or_else(|| format!("#{uid}")));
+                self.register_identity(identity, &name);
+            }
+            // The uid has passed to somebody else, who is not to inherit anything.
+            (Some(source), Some(name)) => {
+                let name = SourceName::user(name);
+                if self.kernel.registry.name(source) != Some(&name) {
+                    self.register_identity(identity, &name);
+                }
+            }
+            (Some(_), None) => {}
         }
+    }
+
+    /// Asks who the registered uids are by now.
+    pub(super) fn look_users_up_again(&self) {
+        let identities = self.kernel.registry.all_identities();
+        let uids = identities.filter_map(|(identity, _)| match identity {
+            Identity::Uid(uid) => Some(uid),
+            Identity::Cgroup(_) | Identity::Netns(_) | Identity::Edge(_) => None,
+        });
+        lookup::users(uids.collect(), &self.lookups);
+    }
+
+    fn full(&self) -> String {
+        let capacity = self.kernel.registry.capacity();
+        KernelError::Full { capacity }.to_string()
     }
 
     /// Evidence of identities that something else has registered meanwhile.
@@ -152,7 +190,13 @@ impl State {
     pub(super) fn on_cgroup(&mut self, event: CgroupEvent) {
         match event {
             CgroupEvent::Appeared { path, id } => {
-                if let Some(name) = self.container_of(&path) {
+                let by_hand = SourceName::container(path.as_str());
+                let source = self.kernel.registry.id(&by_hand);
+                if source.is_some_and(|source| self.is_under_verdict(source)) {
+                    // As when systemd restarts a unit that an operator blocked.
+                    self.register_identity(Identity::Cgroup(id), &by_hand);
+                    self.cgroups.insert(id, path);
+                } else if let Some(name) = self.container_of(&path) {
                     self.register_identity(Identity::Cgroup(id), &SourceName::container(name));
                     self.cgroups.insert(id, path);
                     self.settle_devices();
@@ -178,6 +222,30 @@ impl State {
         }
     }
 }
+
+impl State {
+    /// Whether there is a verdict on the source, whatever it says.
+    pub(super) fn is_under_verdict(&self, source: u32) -> bool {
+        self.verdicts.keys().any(|(of, _)| *of == source)
+    }
+
+    /// A cgroup that an operator named leads to a source of its own only as long as there is an
+    /// order: those who run in it are judged by who they are.
+    pub(super) fn forget_if_by_hand(&mut self, source: u32) {
+        let name = self.kernel.registry.name(source);
+        if !name.is_some_and(SourceName::is_cgroup_path) || self.is_under_verdict(source) {
+            return;
+        }
+        for identity in self.kernel.registry.identities(source) {
+            if let Identity::Cgroup(id) = identity {
+                self.forget_cgroup(id);
+            }
+        }
+    }
+}
+
+/// Users whose names are looked up at the same time.
+const LOOKUPS_AT_ONCE: usize = 16;
 
 /// What an exempt source's verdict says.
 const EXEMPTION: Terms = Terms {

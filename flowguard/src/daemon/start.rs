@@ -111,6 +111,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         kernel,
         events,
         log,
+        lock,
         adopted,
     } = Kernel::load(&kernel::Options {
         pins,
@@ -136,6 +137,9 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         adopted,
         host,
         kernel,
+        _lock: lock,
+        trusted_addresses: Vec::new(),
+        addresses_changed: false,
         store,
         engine: Engine::new(config.rules.clone()),
         patterns: Arc::new(RwLock::new(config.containers.clone())),
@@ -156,9 +160,10 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     state.warn_capacity();
     state.put_policy_in_force()?;
     state.adopt_verdicts()?;
+    state.square_records();
     state.exempt_all_or_not();
     state.adopt_cgroups()?;
-    state.reinstate_verdicts();
+    state.look_users_up_again();
     // The first look is the baseline: whatever happens from now on is news.
     state.tick();
     Ok(Started {

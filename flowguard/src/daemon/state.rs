@@ -7,7 +7,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use flowguard_common::{class::Class, event::Event};
+use flowguard_common::{class::Class, event::Event, names::MAX_TRUSTED};
+use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
@@ -16,11 +17,14 @@ use crate::{
     config::{Config, ContainerPatterns},
     control::api,
     identity::links,
-    kernel::{Identity, Kernel, KernelError, Policy, clock::Moment},
+    kernel::{Identity, Kernel, KernelError, PinsLock, Policy, clock::Moment},
     model::ClassName,
     policy::Engine,
     store::Store,
 };
+
+/// Trusted destinations that one bank has room for.
+const TRUSTED_ROOM: usize = (MAX_TRUSTED / 2) as usize;
 
 /// Patterns that the cgroup watch reads while the daemon may exchange them.
 pub(super) type SharedPatterns = Arc<RwLock<ContainerPatterns>>;
@@ -44,6 +48,12 @@ pub(super) struct State {
     pub(super) adopted: bool,
     pub(super) host: Host,
     pub(super) kernel: Kernel,
+    /// Nobody else runs this guard.
+    pub(super) _lock: PinsLock,
+    /// This host's addresses, as the kernel programs know them.
+    pub(super) trusted_addresses: Vec<IpNet>,
+    /// They may be others by now.
+    pub(super) addresses_changed: bool,
     pub(super) store: Store,
     pub(super) engine: Engine,
     pub(super) patterns: SharedPatterns,
@@ -72,22 +82,51 @@ pub(super) struct State {
 impl State {
     /// Hands the kernel what it needs of the configuration.
     pub(super) fn put_policy_in_force(&mut self) -> Result<(), KernelError> {
+        self.trusted_addresses = self.local_addresses(&self.config);
         let policy = self.kernel_policy(&self.config);
         self.kernel.settings.swap(&policy)
+    }
+
+    /// This host's addresses; if they cannot be listed, those that were known.
+    pub(super) fn local_addresses(&self, config: &Config) -> Vec<IpNet> {
+        if !config.guard.trust_local_addresses {
+            return Vec::new();
+        }
+        let room = TRUSTED_ROOM.saturating_sub(config.guard.trusted.len());
+        match links::local_addresses() {
+            Ok(mut addresses) => {
+                addresses.sort_unstable();
+                if addresses.len() > room {
+                    tracing::warn!(room, "more local addresses than the kernel map holds");
+                    addresses.truncate(room);
+                }
+                addresses.into_iter().map(IpNet::from).collect()
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot list this host's addresses: those known so far hold");
+                self.trusted_addresses.clone()
+            }
+        }
+    }
+
+    /// Tells the kernel of new addresses, if there are any: many changes at once cost as much as
+    /// one.
+    pub(super) fn refresh_addresses(&mut self) {
+        if !std::mem::take(&mut self.addresses_changed)
+            || self.local_addresses(&self.config) == self.trusted_addresses
+        {
+            return;
+        }
+        if let Err(error) = self.put_policy_in_force() {
+            self.addresses_changed = true;
+            tracing::error!(%error, "cannot tell the kernel this host's new addresses");
+        }
     }
 
     /// What the kernel needs of a configuration.
     pub(super) fn kernel_policy(&self, config: &Config) -> Policy {
         let mut trusted = config.guard.trusted.clone();
-        if config.guard.trust_local_addresses {
-            match links::local_addresses() {
-                Ok(addresses) => trusted.extend(addresses.into_iter().map(ipnet::IpNet::from)),
-                Err(error) => tracing::error!(
-                    %error,
-                    "cannot list this host's addresses: connections to them count as going out"
-                ),
-            }
-        }
+        trusted.extend(&self.trusted_addresses);
         let ceiling = |class| config.ceilings.of(class).unwrap_or_default();
         Policy {
             mode: config.mode,

@@ -4,6 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use flowguard_common::{
     class::Class,
+    source::Kind,
     verdict::{ACTION_ALLOW, ACTION_BLOCK, ACTION_LIMIT, Rate, VERDICT_BY_HAND, Verdict},
 };
 use jiff::SignedDuration;
@@ -11,7 +12,11 @@ use jiff::SignedDuration;
 use super::state::State;
 use crate::{
     control::api::{ActionName, Ended, VerdictRecord},
-    kernel::{KernelError, Terms, clock::Moment, offline},
+    kernel::{
+        KernelError, Pins, Terms,
+        clock::Moment,
+        offline::{self, NETNS_PREFIX},
+    },
     model::{SourceName, escape},
     policy::{Finding, RuleAction, Sample},
 };
@@ -29,6 +34,15 @@ impl State {
                 return;
             }
         };
+        let gone = (!self.pins_in_place()).then(|| {
+            format!(
+                "the guard's pins in {} are gone: nothing is counted or refused any more; restart \
+                 the daemon",
+                self.config.paths.pins.display()
+            )
+        });
+        self.warn("pins", gone);
+        self.refresh_addresses();
         self.register_newcomers(accounts.unregistered.keys().copied());
         self.look_at_settling_devices();
         let mut samples = Vec::new();
@@ -42,7 +56,8 @@ impl State {
                     name,
                     class: *class,
                     totals: (*counters).into(),
-                    exempt: self.exempted.contains(id),
+                    // Whoever an operator has named by a cgroup is no tenant of its own.
+                    exempt: self.exempted.contains(id) || name.is_cgroup_path(),
                     under_verdict: self.verdicts.contains_key(&(*id, (*class).into())),
                 });
             }
@@ -107,7 +122,10 @@ impl State {
         let stored = self.store.add(&mut record);
         self.warn_store(stored.err());
         terms.record = record.record;
-        self.kernel.verdicts.set(source, class, &terms)?;
+        if let Err(error) = self.kernel.verdicts.set(source, class, &terms) {
+            self.close(record, "error");
+            return Err(error);
+        }
         let verdict = InForce {
             record: record.clone(),
             expires_ns: terms.expires_ns,
@@ -131,7 +149,15 @@ impl State {
         self.kernel.verdicts.lift(source, class)?;
         let lifted = self.verdicts.remove(&(source, class));
         self.exempt_or_not(source);
+        self.forget_if_by_hand(source);
         Ok(lifted.map(|lifted| self.close(lifted.record, by)))
+    }
+
+    /// Ends a rule's verdict on a source that is exempt from now on.
+    pub(super) fn end_for_exemption(&mut self, source: u32, class: Class) {
+        if let Some(over) = self.verdicts.remove(&(source, class)) {
+            self.close(over.record, "exemption");
+        }
     }
 
     /// Notes on a record that the verdict ended before its time.
@@ -140,9 +166,17 @@ impl State {
             at: self.now().wall,
             by: by.to_owned(),
         });
-        let stored = self.store.update(&record);
-        self.warn_store(stored.err());
+        self.note(&record);
         record
+    }
+
+    /// Writes a record's new state. One that never got a number is not in the database.
+    fn note(&mut self, record: &VerdictRecord) {
+        if record.record != 0
+            && let Err(error) = self.store.update(record)
+        {
+            self.warn_store(Some(error));
+        }
     }
 
     pub(super) fn warn_store(&mut self, error: Option<crate::store::StoreError>) {
@@ -153,6 +187,10 @@ impl State {
             )
         });
         self.warn("store", what);
+    }
+
+    fn pins_in_place(&self) -> bool {
+        Pins::new(&self.config.paths.pins).are_in_place()
     }
 
     /// Clears away verdicts whose time is over. The kernel ended them by itself.
@@ -169,8 +207,17 @@ impl State {
                 tracing::error!(source, %error, "cannot clear an expired verdict away");
                 continue;
             }
-            self.verdicts.remove(&(source, class));
+            let over = self.verdicts.remove(&(source, class));
+            if let Some(InForce { mut record, .. }) = over {
+                // At its time, as it was promised; so the database knows without a clock.
+                record.ended = Some(Ended {
+                    at: record.until.unwrap_or(now.wall),
+                    by: "time".to_owned(),
+                });
+                self.note(&record);
+            }
             self.exempt_or_not(source);
+            self.forget_if_by_hand(source);
         }
     }
 
@@ -190,6 +237,14 @@ impl State {
                 tracing::error!(source, %error, "the explanation of a verdict is lost");
                 None
             });
+            // Numbers begin anew with a new database: the record must be of this very verdict.
+            let name = self.kernel.registry.name(source).map(offline::full_name);
+            let found = found.filter(|record| {
+                Some(&record.source) == name.as_ref()
+                    && Class::from(record.class) == class
+                    && record.action == action
+                    && record.ended.is_none()
+            });
             let record =
                 found.unwrap_or_else(|| self.unexplained(source, class, &verdict, action, &now));
             let verdict = InForce {
@@ -201,8 +256,10 @@ impl State {
         Ok(())
     }
 
-    /// Puts verdicts back in force that are on record and not in the kernel, as after a reboot.
-    pub(super) fn reinstate_verdicts(&mut self) {
+    /// Squares the database with the kernel. A running guard that was adopted is the truth: open
+    /// records that it does not hold have ended. A kernel without a guard, as after a reboot, gets
+    /// the verdicts back that are on record, the newest for each source and class.
+    pub(super) fn square_records(&mut self) {
         let now = self.now();
         let open = match self.store.open_at(now.wall) {
             Ok(open) => open,
@@ -216,11 +273,16 @@ impl State {
             .values()
             .map(|held| held.record.record)
             .collect();
-        for record in open {
+        let mut done = HashSet::new();
+        for record in open.into_iter().rev() {
             if held.contains(&record.record) {
                 continue;
             }
-            if let Err(error) = self.reinstate(&record, &now) {
+            let newest = done.insert((record.source.clone(), record.class));
+            let lasts = newest && !self.adopted && outlives_reboot(&record, &now);
+            if !lasts {
+                self.close(record, "restart");
+            } else if let Err(error) = self.reinstate(&record, &now) {
                 tracing::error!(source = %escape(&record.source), %error, "cannot reinstate a verdict");
             }
         }
@@ -294,6 +356,26 @@ impl State {
     }
 }
 
+/// Whether a record can be put back in force: its source's name means the same after a reboot, and
+/// it was not made in what the clock, if it is not set yet, takes for the future.
+fn outlives_reboot(record: &VerdictRecord, now: &Moment) -> bool {
+    let lasting = match SourceName::parse(&record.source) {
+        Some(SourceName {
+            kind: Kind::User, ..
+        }) => true,
+        Some(SourceName {
+            kind: Kind::Container,
+            name,
+        }) => !name.starts_with(NETNS_PREFIX),
+        // Interface names go to whoever comes first: only a person can have meant one.
+        Some(SourceName {
+            kind: Kind::Iface, ..
+        }) => record.by != BY_POLICY,
+        _ => false,
+    };
+    lasting && (record.until.is_none() || record.since <= now.wall)
+}
+
 /// A verdict in force.
 #[derive(Clone, Debug)]
 pub(super) struct InForce {
@@ -304,6 +386,11 @@ pub(super) struct InForce {
 }
 
 impl InForce {
+    /// Whether a rule asked for it.
+    pub(super) fn is_by_policy(&self) -> bool {
+        self.record.by == BY_POLICY
+    }
+
     fn is_over(&self, now: &Moment) -> bool {
         self.expires_ns != 0 && self.expires_ns <= now.boot_ns()
     }

@@ -6,8 +6,7 @@ use aya::{
     Ebpf,
     maps::{HashMap as BpfHashMap, MapData},
     programs::{
-        CgroupAttachMode, CgroupSockAddr, Link as _, LinkOrder, ProgramError, SchedClassifier,
-        TcAttachType,
+        CgroupAttachMode, CgroupSockAddr, LinkOrder, SchedClassifier, TcAttachType,
         links::FdLink,
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     },
@@ -144,7 +143,11 @@ impl Edges {
             EdgeMethod::Tcx => {
                 self.attach_tcx(ifindex, name)?;
                 // One that an earlier daemon attached in the other way. There mostly is none.
-                drop(detach_clsact(name));
+                drop(tc::qdisc_detach_program(
+                    name,
+                    TcAttachType::Ingress,
+                    PROG_EDGE,
+                ));
             }
             EdgeMethod::Clsact => {
                 self.attach_clsact(name)?;
@@ -230,8 +233,8 @@ impl Edges {
     /// The kernel refuses.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), KernelError> {
         if let (Some(name), EdgeMethod::Clsact) = (self.attached.get(&ifindex), self.method) {
-            let name = name.clone();
-            detach_clsact(&name).map_err(|error| attach_error(PROG_EDGE, &name, error))?;
+            tc::qdisc_detach_program(name, TcAttachType::Ingress, PROG_EDGE)
+                .map_err(|error| attach_error(PROG_EDGE, name, error))?;
         }
         self.gone(ifindex)
     }
@@ -245,10 +248,6 @@ fn clsact_link(name: &str) -> io::Result<SchedClassifierLink> {
         CLSACT_HANDLE,
         None,
     )
-}
-
-fn detach_clsact(name: &str) -> Result<(), ProgramError> {
-    clsact_link(name).map_err(ProgramError::IOError)?.detach()
 }
 
 /// What `flowguard detach` removed.
@@ -272,6 +271,7 @@ pub fn detach(pins: &Path) -> Result<Detached, KernelError> {
             path: pins.dir().to_path_buf(),
         });
     }
+    let _lock = pins.lock()?;
     let tcx = pins.edges()?;
     let mut filters = 0;
     // A guard of another version may keep its edges in another form; then only links are found.
@@ -283,7 +283,8 @@ pub fn detach(pins: &Path) -> Result<Detached, KernelError> {
         {
             let mut buffer = [0; nix::libc::IF_NAMESIZE];
             if let Some(name) = device_name(ifindex, &mut buffer) {
-                filters += usize::from(detach_clsact(name).is_ok());
+                let detached = tc::qdisc_detach_program(name, TcAttachType::Ingress, PROG_EDGE);
+                filters += usize::from(detached.is_ok());
             }
         }
     }

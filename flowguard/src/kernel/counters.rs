@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use aya::maps::{HashMap as BpfHashMap, MapData};
+use aya::maps::{HashMap as BpfHashMap, MapData, MapError};
 use flowguard_common::{
     class::{CLASSES, Class},
     counters::{ClassCounters, STATS, Stat},
     names::{MAP_COUNTERS, MAP_FALLBACK, MAP_STATS},
-    source::{FallbackEntry, FallbackKey},
+    source::{FallbackEntry, FallbackKey, KEY_NETNS, KEY_UID},
 };
 
-use super::{KernelError, Pins, sys::Words};
+use super::{Identity, KernelError, Pins, sys::Words};
 use crate::model::Totals;
 
 const WORDS: usize = size_of::<ClassCounters>() / size_of::<u64>();
@@ -86,6 +86,23 @@ impl Fallback {
     /// It is not there.
     pub fn open(pins: &Pins) -> Result<Self, KernelError> {
         pins.open(MAP_FALLBACK).map(Self)
+    }
+
+    /// Whether anything was counted of this identity before it was registered. An unreadable map
+    /// says yes: nothing may be forgotten then.
+    pub fn has(&self, identity: Identity) -> bool {
+        let (kind, id) = match identity {
+            Identity::Uid(uid) => (KEY_UID, u64::from(uid)),
+            Identity::Netns(cookie) => (KEY_NETNS, cookie),
+            Identity::Cgroup(_) | Identity::Edge(_) => return false,
+        };
+        Class::ALL.iter().any(|class| {
+            let class = *class as u32;
+            !matches!(
+                self.0.get(&FallbackKey { id, kind, class }, 0),
+                Err(MapError::KeyNotFound)
+            )
+        })
     }
 
     /// All entries. One that is created meanwhile may be missing; the next reading has it.

@@ -18,6 +18,25 @@ pub enum KernelError {
         #[source]
         source: nix::Error,
     },
+    /// The pins cannot be where they are configured to be.
+    #[error(
+        "`paths.pins` is {}, which is on no BPF file system: set it to a folder below /sys/fs/bpf",
+        path.display()
+    )]
+    NotBpfFs {
+        /// Where they are to be.
+        path: PathBuf,
+    },
+    /// Another daemon has the guard.
+    #[error(
+        "another flowguard runs the guard pinned at {}: stop it first, or give this one its own \
+         `paths.pins`",
+        path.display()
+    )]
+    Locked {
+        /// Where it is pinned.
+        path: PathBuf,
+    },
     /// Another version of flowguard is attached.
     #[error(
         "the guard pinned at {} speaks contract {found}, this binary speaks {ours}; it goes on \

@@ -18,8 +18,8 @@ use flowguard_common::{
 };
 
 use super::{
-    Counters, EdgeMethod, Edges, EventReader, Fallback, KernelError, Pins, ProgramLog, Registry,
-    SettingsBanks, Verdicts, attach, log, pins::MAPS, probe,
+    Counters, EdgeMethod, Edges, EventReader, Fallback, KernelError, Pins, PinsLock, ProgramLog,
+    Registry, SettingsBanks, Verdicts, attach, log, pins::MAPS, probe,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT"));
@@ -63,6 +63,8 @@ pub struct Loaded {
     pub events: EventReader,
     /// What the programs say for debugging; none: they were not asked to.
     pub log: Option<ProgramLog>,
+    /// Nobody else may run this guard while it is held.
+    pub lock: PinsLock,
     /// A running guard was taken over.
     pub adopted: bool,
 }
@@ -79,11 +81,15 @@ impl Kernel {
     pub fn load(options: &Options) -> Result<Loaded, KernelError> {
         let pins = &options.pins;
         pins.prepare()?;
-        match pins.contract()? {
-            None | Some(CONTRACT) => {}
+        let lock = pins.lock()?;
+        let adopted = match pins.contract()? {
+            None => false,
+            Some(CONTRACT) => true,
             Some(found) => return Err(pins.mismatch(found)),
+        };
+        if !adopted {
+            pins.remove_unfinished()?;
         }
-        let adopted = pins.contract()?.is_some();
         let mut object = load_object(options)?;
 
         // All are loaded before any is attached: a kernel that refuses one leaves things alone.
@@ -111,6 +117,7 @@ impl Kernel {
             },
             events: EventReader::open(pins)?,
             log,
+            lock,
             adopted,
         })
     }

@@ -25,7 +25,7 @@ pub use error::KernelError;
 pub use events::{EventReader, comm};
 pub use loader::{Kernel, Loaded, Options};
 pub use log::ProgramLog;
-pub use pins::Pins;
+pub use pins::{Pins, PinsLock};
 pub use registry::{Identity, Registry};
 pub use settings::{Policy, SettingsBanks};
 pub use verdicts::{Terms, Verdicts};

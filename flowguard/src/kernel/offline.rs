@@ -16,7 +16,6 @@ use flowguard_common::{
 use super::{Counters, Fallback, Identity, KernelError, Pins, Registry, Verdicts, clock::Moment};
 use crate::{
     control::api::{ActionName, Source},
-    identity,
     model::{ClassName, SourceName, Totals},
 };
 
@@ -107,14 +106,15 @@ pub fn summary(name: &SourceName, id: Option<u32>, account: &Account, now: &Mome
     }
 }
 
+/// How the names of namespaces begin that nothing better is known of. The number behind it is good
+/// until the next reboot.
+pub const NETNS_PREFIX: &str = "netns-";
+
 /// The name an identity goes by until somebody registers it.
 pub fn provisional_name(identity: Identity) -> SourceName {
     match identity {
-        Identity::Uid(uid) => {
-            let name = identity::users::user_name(uid).ok().flatten();
-            SourceName::user(name.unwrap_or_else(|| format!("#{uid}")))
-        }
-        Identity::Netns(cookie) => SourceName::container(format!("netns-{cookie}")),
+        Identity::Uid(uid) => SourceName::user(format!("#{uid}")),
+        Identity::Netns(cookie) => SourceName::container(format!("{NETNS_PREFIX}{cookie}")),
         Identity::Cgroup(id) => SourceName::container(format!("cgroup-{id}")),
         Identity::Edge(ifindex) => SourceName::iface(format!("ifindex-{ifindex}")),
     }

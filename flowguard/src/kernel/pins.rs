@@ -11,10 +11,12 @@ use flowguard_common::{
     names::{
         MAP_BANK, MAP_BUCKETS, MAP_CGROUPS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE,
         MAP_EVENTS, MAP_FALLBACK, MAP_FANOUT, MAP_NETNS, MAP_SETTINGS, MAP_SOURCES, MAP_STAMPS,
-        MAP_STATS, MAP_SYNS, MAP_TRUSTED, MAP_UIDS, MAP_VERDICTS,
+        MAP_STATS, MAP_SYNS, MAP_TRUSTED, MAP_UIDS, MAP_VERDICTS, PROG_CONNECT4, PROG_CONNECT6,
     },
 };
 use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
     mount::{MsFlags, mount},
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
@@ -43,6 +45,18 @@ pub(super) const MAPS: [&str; 19] = [
     MAP_STAMPS,
     MAP_STATS,
 ];
+
+/// Where the BPF file system belongs.
+const BPFFS: &str = "/sys/fs/bpf";
+
+fn is_bpffs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// Holds a guard for one process.
+#[derive(Debug)]
+#[expect(dead_code, reason = "it is held, not used")]
+pub struct PinsLock(Flock<fs::File>);
 
 /// The folder with all pins: `maps/NAME`, `links/connect4`, `links/connect6`,
 /// `links/edge-IFINDEX`.
@@ -105,8 +119,13 @@ impl Pins {
 
     /// Makes the folders, and mounts the BPF file system where it should be and is not.
     pub(super) fn prepare(&self) -> Result<(), KernelError> {
+        let path = PathBuf::from(BPFFS);
         if !self.is_on_bpffs() {
-            let path = PathBuf::from("/sys/fs/bpf");
+            if !self.dir.starts_with(&path) || is_bpffs(&path) {
+                return Err(KernelError::NotBpfFs {
+                    path: self.dir.clone(),
+                });
+            }
             mount(
                 Some("bpf"),
                 &path,
@@ -127,13 +146,62 @@ impl Pins {
         Ok(())
     }
 
+    /// Makes sure that nobody else runs or removes this guard, for as long as the lock lives. The
+    /// folder itself is locked: whoever sees the same pins sees the same lock.
+    ///
+    /// # Errors
+    ///
+    /// Somebody else has it.
+    pub fn lock(&self) -> Result<PinsLock, KernelError> {
+        let path = self.dir.clone();
+        let folder = fs::File::open(&path).map_err(|source| KernelError::File {
+            action: "open",
+            path: path.clone(),
+            source,
+        })?;
+        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(PinsLock(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => Err(KernelError::Locked { path }),
+            Err((_, errno)) => Err(KernelError::File {
+                action: "lock",
+                path,
+                source: errno.into(),
+            }),
+        }
+    }
+
+    /// Whether the connect hooks are still pinned.
+    pub fn are_in_place(&self) -> bool {
+        [PROG_CONNECT4, PROG_CONNECT6]
+            .iter()
+            .all(|name| self.link(name).exists())
+    }
+
+    /// Removes maps that a start which failed half-way left behind: they may be of any layout.
+    pub(super) fn remove_unfinished(&self) -> Result<(), KernelError> {
+        for name in MAPS {
+            let path = self.map(name);
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => {
+                    return Err(KernelError::File {
+                        action: "remove",
+                        path,
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the nearest existing folder is on a BPF file system.
     fn is_on_bpffs(&self) -> bool {
         self.dir
             .ancestors()
             .find(|folder| folder.exists())
-            .and_then(|folder| statfs(folder).ok())
-            .is_some_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
+            .is_some_and(is_bpffs)
     }
 
     /// What contract the pinned maps follow; none: nothing is pinned, or not completely yet.

@@ -38,8 +38,14 @@ pub fn report(config: &Config) -> Doctor {
     let kernel = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_else(|error| format!("unknown ({error})"));
+    let privilege = privilege();
+    if privilege.state != CheckState::Ok {
+        // Whoever may not ask gets wrong answers.
+        let checks = vec![privilege, btf(), hierarchy(config)];
+        return Doctor { kernel, checks };
+    }
     let checks = vec![
-        privilege(),
+        privilege,
         btf(),
         bpf(),
         hierarchy(config),
@@ -71,7 +77,7 @@ fn privilege() -> Check {
             "privilege",
             CheckState::Missing,
             missing.to_string(),
-            Some("run it as root; without it, what follows may look worse than it is"),
+            Some("run `flowguard doctor` as root: what this kernel can do cannot be asked without"),
         ),
     }
 }

@@ -116,8 +116,11 @@ impl Registry {
     }
 
     /// Registered sources with their ids.
-    pub fn sources(&self) -> impl Iterator<Item = (u32, &SourceName)> {
-        (0..).zip(&self.names)
+    pub fn sources(&self) -> impl ExactSizeIterator<Item = (u32, &SourceName)> {
+        self.names
+            .iter()
+            .enumerate()
+            .map(|(id, name)| (id as u32, name))
     }
 
     /// The name of an id.

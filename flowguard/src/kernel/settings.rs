@@ -10,7 +10,7 @@ use flowguard_common::{
 };
 use ipnet::IpNet;
 
-use super::{KernelError, Pins};
+use super::{KernelError, Pins, sys};
 use crate::model::Mode;
 
 /// Length of a fan-out epoch: long enough that a site talking to its usual servers stays quiet,
@@ -84,6 +84,10 @@ impl SettingsBanks {
             Settings { epoch_ns: 0, .. } => random(),
             Settings { hash_seed, .. } => hash_seed,
         };
+        // A program may still be reading the bank that the last swap retired.
+        if let Err(error) = sys::wait_for_programs() {
+            tracing::debug!(%error, "membarrier");
+        }
         self.trust(idle, &policy.trusted)?;
         self.settings
             .set(idle, settings(policy, seed), 0)

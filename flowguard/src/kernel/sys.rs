@@ -115,6 +115,19 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     bpf(BPF_LINK_UPDATE, &mut attr).map(drop)
 }
 
+/// Returns once every program that was running when this was called has ended
+/// (`MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period: kernel/sched/membarrier.c).
+pub(super) fn wait_for_programs() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+    // SAFETY: no pointers.
+    let ret = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if ret < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 /// A `BPF_F_MMAPABLE` array of structs of `u64`s, mapped read-only: reading costs no syscall.
 #[derive(Debug)]
 pub(super) struct Words {

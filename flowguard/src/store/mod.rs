@@ -8,12 +8,16 @@ mod schema;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::control::api::{Ended, VerdictRecord};
+
+/// How long to wait for another process that has the database locked.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What went wrong with the database.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,12 @@ pub enum StoreError {
     /// SQLite failed.
     #[error("the database failed")]
     Database(#[from] rusqlite::Error),
+    /// A record is not there.
+    #[error("there is no record {record} in the database")]
+    Missing {
+        /// Its number.
+        record: u64,
+    },
     /// A record in it is no record.
     #[error("record {record} in the database is damaged")]
     Record {
@@ -116,6 +126,8 @@ impl Store {
     }
 
     fn prepare(db: Connection, path: &Path) -> Result<Self, StoreError> {
+        // Written from the daemon's one task, which must not wait for somebody else's lock.
+        db.busy_timeout(BUSY_TIMEOUT)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
         schema::bring_up(&db, path)?;
@@ -133,9 +145,14 @@ impl Store {
             "INSERT INTO verdict (source, since, body) VALUES (?1, ?2, '')",
             params![record.source, record.since.as_second()],
         )?;
-        record.record = u64::try_from(change.last_insert_rowid()).unwrap_or(0);
-        write(&change, record)?;
+        let number = u64::try_from(change.last_insert_rowid()).unwrap_or(0);
+        let numbered = VerdictRecord {
+            record: number,
+            ..record.clone()
+        };
+        write(&change, &numbered)?;
         change.commit()?;
+        record.record = number;
         Ok(())
     }
 
@@ -230,7 +247,7 @@ fn write(db: &Connection, record: &VerdictRecord) -> Result<(), StoreError> {
         record: record.record,
         source,
     })?;
-    db.execute(
+    let changed = db.execute(
         "UPDATE verdict SET body = ?2, until = ?3, open = ?4 WHERE record = ?1",
         params![
             i64::try_from(record.record).unwrap_or(0),
@@ -239,6 +256,11 @@ fn write(db: &Connection, record: &VerdictRecord) -> Result<(), StoreError> {
             record.ended.is_none(),
         ],
     )?;
+    if changed == 0 {
+        return Err(StoreError::Missing {
+            record: record.record,
+        });
+    }
     Ok(())
 }
 
