@@ -120,7 +120,7 @@ const GRE: u8 = 47;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 
-/// https://www.iana.org/assignments/service-names-port-numbers
+// https://www.iana.org/assignments/service-names-port-numbers
 const VXLAN_PORT: u16 = 4789;
 
 const IPV4_MORE_FRAGMENTS: u16 = 0x2000;

@@ -161,9 +161,11 @@ impl<'lab> Guard<'lab> {
 
     fn run_in(&self, command: &mut Command, args: &[&str]) -> Result<Finished> {
         command.arg("--config").arg(&self.config);
-        // The daemon is reached whatever has become of the file.
-        command.arg("--socket").arg(self.socket()).args(args);
-        run(command, SOON)
+        if !args.contains(&"--socket") {
+            // The daemon is reached whatever has become of the file.
+            command.arg("--socket").arg(self.socket());
+        }
+        run(command.args(args), SOON)
     }
 
     /// Runs a `flowguard` command that must succeed, and returns what it printed.

@@ -33,6 +33,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let (live, output) = (args.live, context.output);
     let options = daemon::Options {
         replace: args.replace,
+        interactive: args.live,
     };
     daemon::run(config, options, move |handle| {
         if live {

@@ -38,6 +38,8 @@ const FOLLOWER_LAG: usize = 4096;
 pub struct Options {
     /// Remove a guard of another contract and start afresh.
     pub replace: bool,
+    /// It belongs to a terminal: when that is closed, SIGHUP ends it rather than reloading.
+    pub interactive: bool,
 }
 
 /// Why the daemon does not run, or stopped.

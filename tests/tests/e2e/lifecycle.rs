@@ -4,7 +4,14 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use flowguard_tests::{config::Config, expect::totals, guard::Guard, lab::Lab, users::User};
+use flowguard_tests::{
+    config::Config,
+    expect::totals,
+    guard::Guard,
+    lab::Lab,
+    users::User,
+    wait::{SOON, until},
+};
 
 use crate::{BACKUP, GAMES, WWW};
 
@@ -176,7 +183,33 @@ fn two_daemons_never_share_one_guard() -> Result<()> {
         "it does not say who runs already: {second}"
     );
     ensure!(guard.status()?.pid == pid, "the first one is gone");
+    // With a socket of its own it would not meet the first one there.
+    let other = lab.dir().join("other.sock").display().to_string();
+    for command in ["run", "detach"] {
+        let refused = guard.cli(&["--socket", &other, command])?;
+        assert_ne!(refused.code(), 0, "{refused}");
+        let pins = lab.pins().display().to_string();
+        assert!(refused.stderr.contains(&pins), "{refused}");
+    }
+    lab.client(User::named(WWW.0)?)?.run()?;
+    guard.expect_attempts(WWW.1, "direct", 1)?;
     Ok(())
+}
+
+#[test]
+fn vanished_pins_are_reported() -> Result<()> {
+    let lab = Lab::new()?;
+    let guard = Guard::start(&lab, &Config::observe(&lab))?;
+    assert_eq!(guard.status()?.warnings, [""; 0]);
+    fs::remove_file(lab.pins().join("links/connect4"))?;
+    until("a warning", SOON, || {
+        let warnings = guard.status()?.warnings;
+        ensure!(
+            warnings.iter().any(|text| text.contains("pins")),
+            "{warnings:?}"
+        );
+        Ok(())
+    })
 }
 
 #[test]

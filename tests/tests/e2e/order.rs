@@ -163,3 +163,67 @@ fn an_order_is_on_record_with_its_reason() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_cgroup_is_a_source_only_while_there_is_an_order() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let user = User::named(WWW.0)?;
+    let unit = lab.cgroups().child("unit")?;
+    let path = format!("{}/unit", lab.cgroups().relative());
+    let source = format!("cgroup:{path}");
+    let inside = |lab: &Lab| Ok::<_, anyhow::Error>(lab.client_in(lab.place("unit")?.user(user)));
+    guard.ok(&["block", &source])?;
+    inside(&lab)?.run()?.all_refused(1)?;
+    lab.client(user)?.run()?.all_connected(1)?;
+    // As when systemd restarts the unit, and when the daemon starts again.
+    std::fs::remove_dir(&unit)?;
+    lab.cgroups().child("unit")?;
+    until("the new cgroup to be blocked", SOON, || {
+        let outcome = inside(&lab)?.run()?;
+        ensure!(outcome.refused == 1, "{outcome:?}");
+        Ok(())
+    })?;
+    guard.kill()?;
+    guard.restart()?;
+    inside(&lab)?.run()?.all_refused(1)?;
+    guard.ok(&["unblock", &source])?;
+    let before = guard.totals(WWW.1, "direct")?.attempts;
+    inside(&lab)?.count(5).run()?.all_connected(5)?;
+    guard.expect_attempts(WWW.1, "direct", before + 5)?;
+    for bad in [
+        "cgroup:/",
+        "cgroup:/..",
+        "cgroup:relative",
+        &format!("{source}/../unit"),
+        "cgroup:/elsewhere",
+    ] {
+        guard.cli(&["block", bad])?.expect_code(2)?;
+    }
+    assert_eq!(guard.verdicts()?, []);
+    Ok(())
+}
+
+#[test]
+fn a_lifted_block_stays_lifted() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let client = lab.client(User::named(WWW.0)?)?;
+    guard.ok(&["block", WWW.1])?;
+    guard.ok(&["block", WWW.1, "--for", "1s"])?;
+    passes_again_after(&client, Instant::now())?;
+    guard.ok(&["block", WWW.1])?;
+    guard.ok(&["unblock", WWW.1])?;
+    guard.kill()?;
+    guard.restart()?;
+    assert_eq!(guard.verdicts()?, []);
+    client.run()?.all_connected(1)?;
+    // Nor does it come back after a reboot.
+    guard.terminate()?;
+    std::fs::remove_dir_all(lab.pins())?;
+    guard.restart()?;
+    assert_eq!(guard.verdicts()?, []);
+    client.run()?.all_connected(1)
+}

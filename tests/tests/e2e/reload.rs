@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use flowguard_tests::{
-    config::Config,
+    config::{Config, FANOUT_RULE},
     guard::Guard,
     lab::{Lab, UNGUARDED_PORT},
     users::User,
@@ -36,6 +36,22 @@ fn reload_puts_a_new_configuration_in_force() -> Result<()> {
     client.run()?.all_connected(1)?;
     guard.expect_attempts(WWW.1, "direct", 6)?;
     Ok(())
+}
+
+#[test]
+fn a_source_that_becomes_exempt_is_let_go() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let config = || Config::enforce(&lab).rules(FANOUT_RULE);
+    let guard = Guard::start(&lab, &config())?;
+    let client = lab.client(User::named(WWW.0)?)?;
+    let fan_out = client.clone().to(&["198.18.0.1-198.18.0.25"]).count(30);
+    fan_out.run()?.all_connected(30)?;
+    guard.await_verdict(WWW.1, Some("block"))?;
+    guard.configure(&config().exempt(WWW.1).to_string())?;
+    guard.ok(&["reload"])?;
+    guard.await_verdict(WWW.1, None)?;
+    fan_out.run()?.all_connected(30)
 }
 
 #[test]
