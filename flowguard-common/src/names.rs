@@ -5,6 +5,8 @@
 pub const PROG_CONNECT4: &str = "connect4";
 /// `cgroup/connect6` program.
 pub const PROG_CONNECT6: &str = "connect6";
+/// `cgroup/sock_create` program.
+pub const PROG_SOCK_CREATE: &str = "sock_create";
 /// TC ingress program for the host side of a container's veth or a VM's tap.
 pub const PROG_EDGE: &str = "edge";
 

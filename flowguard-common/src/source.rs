@@ -110,9 +110,11 @@ const _: () = assert!(size_of::<FallbackKey>() == 16);
 pub struct FallbackEntry {
     /// As for a registered source.
     pub counters: ClassCounters,
-    /// As for a registered source; starts anew when the identity is registered.
+    /// As for a registered source, which goes on from here.
     pub fanout: Fanout,
+    /// Bucket of the ceiling, from which that of the registered source goes on.
+    pub ceiling: u64,
 }
 
 const _: () =
-    assert!(size_of::<FallbackEntry>() == size_of::<ClassCounters>() + size_of::<Fanout>());
+    assert!(size_of::<FallbackEntry>() == size_of::<ClassCounters>() + size_of::<Fanout>() + 8);

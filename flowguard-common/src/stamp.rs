@@ -14,7 +14,10 @@ pub const STAMP_SENT: u32 = 8;
 /// The edge denied this attempt.
 pub const STAMP_DENIED: u32 = 16;
 
-/// What the connect hook leaves on a socket.
+/// [`Stamp::maker`] and [`Stamp::maker_uid`] are set.
+pub const STAMP_MADE: u32 = 32;
+
+/// What the hooks leave on a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Stamp {
@@ -26,6 +29,11 @@ pub struct Stamp {
     pub seq: u32,
     /// [`crate::class::Class`] it was judged in: a port rewritten on the way makes another.
     pub class: u32,
+    /// Source id of who made the socket, or [`crate::event::NO_SOURCE`]: it may be passed on, and
+    /// its maker may move or change its uid.
+    pub maker: u32,
+    /// Real uid of who made the socket, in the initial user namespace.
+    pub maker_uid: u32,
 }
 
 /// What a packet hook has to do with a SYN.
@@ -123,6 +131,8 @@ mod tests {
             flags: STAMP_JUDGED,
             seq: 0,
             class: 0,
+            maker: 0,
+            maker_uid: 0,
         };
         let syn = |flags, seq, source, class| {
             Stamp {

@@ -12,7 +12,7 @@ use flowguard_common::{
 };
 
 use crate::{
-    atomic,
+    atomic, judge,
     maps::{COUNTERS, FALLBACK, FANOUT, STATS},
 };
 
@@ -68,15 +68,17 @@ pub(crate) fn retransmit(source: u32, class: Class) {
     }
 }
 
-/// Counts one attempt of an identity nobody registered; true if the daemon should hear of it: it
-/// is the first of its kind, or there is no room to count it, and being registered is its way out.
+/// Judges and counts one attempt of an identity nobody registered. True if the daemon should hear
+/// of it: it is the first of its kind, or there is no room to count it, and being registered is its
+/// way out.
 #[inline(always)]
 pub(crate) fn unregistered(
     settings: &Settings,
     key: &FallbackKey,
+    class: Class,
     dst: &Addr,
     now_ns: u64,
-) -> bool {
+) -> (bool, Decision) {
     stat(Stat::Unregistered);
     let mut created = false;
     let entry = match FALLBACK.get_ptr_mut(key) {
@@ -91,7 +93,7 @@ pub(crate) fn unregistered(
                 Some(entry) => entry,
                 None => {
                     stat(Stat::FallbackFull);
-                    return true;
+                    return (true, Decision::Pass);
                 }
             }
         }
@@ -99,13 +101,29 @@ pub(crate) fn unregistered(
     // SAFETY: an element of a live map.
     unsafe {
         let counters = &raw mut (*entry).counters;
+        let decision = judge::stranger(settings, class, now_ns, &raw mut (*entry).ceiling);
         atomic::add(&raw mut (*counters).attempts, 1);
+        match decision {
+            Decision::Pass => {}
+            Decision::Deny => atomic::add(&raw mut (*counters).denied, 1),
+            Decision::WouldDeny => atomic::add(&raw mut (*counters).would_deny, 1),
+        }
         if first_contact(settings, &raw mut (*entry).fanout, dst, now_ns) {
             atomic::add(&raw mut (*counters).destinations, 1);
         }
         (*counters).last_seen_ns = now_ns;
+        (created, decision)
     }
-    created
+}
+
+/// The bucket of the ceiling that an identity was held to until it was registered.
+#[inline(always)]
+pub(crate) fn ceiling_before(key: &FallbackKey) -> u64 {
+    match FALLBACK.get_ptr(key) {
+        // SAFETY: an element of a live map.
+        Some(entry) => unsafe { core::ptr::read_volatile(&raw const (*entry).ceiling) },
+        None => 0,
+    }
 }
 
 /// A new entry. Too large for a program's stack of 512 bytes.
@@ -123,6 +141,7 @@ static NOTHING_YET: FallbackEntry = FallbackEntry {
         epoch: 0,
         bits: [0; FANOUT_WORDS],
     },
+    ceiling: 0,
 };
 
 /// Notes the destination; true on first contact in this epoch.

@@ -20,7 +20,7 @@ pub(crate) fn may_raise(settings: &Settings, source: u32, now_ns: u64) -> bool {
     let Some(bucket) = EVENT_RATE.get_ptr_mut(source) else {
         return false;
     };
-    let may = judge::conform(bucket, &settings.event_rate, now_ns);
+    let may = judge::conform(bucket, &settings.event_rate, now_ns, 0);
     if !may {
         count::stat(Stat::RateLimited);
     }

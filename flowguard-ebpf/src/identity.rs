@@ -62,6 +62,12 @@ pub(crate) fn source_of_task(settings: &Settings, netns: u64, uid: u32) -> Optio
             return None;
         }
     }
+    source_of_uid(uid)
+}
+
+/// The source that a uid of the host is registered for.
+#[inline(always)]
+pub(crate) fn source_of_uid(uid: u32) -> Option<u32> {
     UIDS.get(&Key::new(32, uid.to_be_bytes())).copied()
 }
 

@@ -17,7 +17,7 @@ use flowguard_common::{
     event::{Event, Hook, NO_SOURCE},
     settings::{Settings, TrustedKey},
     source::SOURCE_AT_EDGE,
-    stamp::{STAMP_COUNTED, STAMP_JUDGED, STAMP_WOULD_DENY, Stamp},
+    stamp::{STAMP_COUNTED, STAMP_JUDGED, STAMP_MADE, STAMP_WOULD_DENY, Stamp},
     verdict::Decision,
 };
 
@@ -48,8 +48,13 @@ pub(crate) fn tcp_port(ctx: &SockAddrContext) -> Option<u16> {
             (*sock_addr).user_port,
         )
     };
-    let tcp = kind == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP);
-    tcp.then(|| u16::from_be(port as u16))
+    speaks_tcp(kind, protocol).then(|| u16::from_be(port as u16))
+}
+
+/// Whether a socket of this type and protocol speaks TCP.
+#[inline(always)]
+pub(crate) fn speaks_tcp(kind: u32, protocol: u32) -> bool {
+    kind == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
 }
 
 /// Judges and counts one `connect()`.
@@ -69,13 +74,21 @@ pub(crate) fn decide(ctx: &SockAddrContext, hook: Hook, dst: &Addr, port: u16) -
     let key = identity::fallback_key(settings, netns, uid, class);
     let (source, decision) = match identity::source_of_task(settings, netns, uid) {
         Some(source) => {
+            let maker = maker_of(ctx, settings, netns).unwrap_or(source);
+            let (source, other) = judge::responsible(source, maker, class, now_ns);
             let elsewhere = is_seen_at_edge(settings, source, netns, dst);
             // Forwarded out of a nested namespace, the packet loses its socket on the way, and with
             // it our stamp: the edge will charge for it.
             let decision = if elsewhere && is_nested(netns) {
                 judge::again(settings, source, class, now_ns, false)
             } else {
-                judge::attempt(settings, source, class, now_ns)
+                judge::attempt(settings, source, class, now_ns, Some(&key))
+            };
+            // A verdict against either holds.
+            let decision = if decision == Decision::Pass && other != source {
+                judge::verdict(settings, other, class, now_ns)
+            } else {
+                decision
             };
             let elsewhere = elsewhere && decision != Decision::Deny;
             debug!(
@@ -100,12 +113,12 @@ pub(crate) fn decide(ctx: &SockAddrContext, hook: Hook, dst: &Addr, port: u16) -
                 ctx,
                 "connect: uid {} netns {} is not registered", uid, netns
             );
-            let first = count::unregistered(settings, &key, dst, now_ns);
-            stamp(ctx, NO_SOURCE, class, Decision::Pass, true);
+            let (first, decision) = count::unregistered(settings, &key, class, dst, now_ns);
+            stamp(ctx, NO_SOURCE, class, decision, true);
             if !first {
-                return PASS;
+                return answer(settings, decision);
             }
-            (NO_SOURCE, Decision::Pass)
+            (NO_SOURCE, decision)
         }
     };
     // SAFETY: no arguments.
@@ -168,21 +181,54 @@ fn stamp(ctx: &SockAddrContext, source: u32, class: Class, decision: Decision, c
     if decision == Decision::WouldDeny {
         flags |= STAMP_WOULD_DENY;
     }
-    let mut value = Stamp {
-        source,
-        flags,
+    let mut unmade = Stamp {
+        source: NO_SOURCE,
+        flags: 0,
         seq: 0,
-        class: class as u32,
+        class: 0,
+        maker: NO_SOURCE,
+        maker_uid: 0,
     };
-    // SAFETY: the context's socket; `value` outlives the call.
-    let stored = unsafe { STAMPS.get_or_insert_ptr_mut(ctx, Some(&mut value)) };
+    // SAFETY: the context's socket; `unmade` outlives the call.
+    let stored = unsafe { STAMPS.get_or_insert_ptr_mut(ctx, Some(&mut unmade)) };
     if stored.is_null() {
         count::stat(Stat::StampFailed);
         return;
     }
-    // A socket that connects again has a stamp already.
     // SAFETY: storage of a socket that this hook holds.
-    unsafe { *stored = value };
+    unsafe {
+        (*stored).source = source;
+        (*stored).class = class as u32;
+        (*stored).seq = 0;
+        (*stored).flags = (*stored).flags & STAMP_MADE | flags;
+    }
+}
+
+/// Who made the socket, if the guard was there and it is somebody registered.
+#[inline(always)]
+fn maker_of(ctx: &SockAddrContext, settings: &Settings, netns: u64) -> Option<u32> {
+    // SAFETY: the context's socket.
+    let stamp = unsafe { STAMPS.get_ptr_mut(ctx) };
+    if stamp.is_null() {
+        return None;
+    }
+    // SAFETY: storage of a socket that this hook holds.
+    let Stamp {
+        flags,
+        maker,
+        maker_uid,
+        ..
+    } = unsafe { *stamp };
+    if flags & STAMP_MADE == 0 {
+        None
+    } else if maker != NO_SOURCE {
+        Some(maker)
+    } else if settings.is_host(netns) {
+        // Registered since, maybe.
+        identity::source_of_uid(maker_uid)
+    } else {
+        None
+    }
 }
 
 #[inline(always)]

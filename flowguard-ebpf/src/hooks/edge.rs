@@ -19,7 +19,8 @@ use flowguard_common::{
     settings::{MODE_ENFORCE, Settings},
     source::{Edge, LINK_IP},
     stamp::{
-        STAMP_DENIED, STAMP_SENT, SYN_MEMORY_NS, SYN_WAYS, Stamp, Syn, SynEntry, syn_set, syn_tag,
+        STAMP_DENIED, STAMP_MADE, STAMP_SENT, SYN_MEMORY_NS, SYN_WAYS, Stamp, Syn, SynEntry,
+        syn_set, syn_tag,
     },
     verdict::Decision,
 };
@@ -137,7 +138,7 @@ fn decide(
             return if drops { DENY } else { answer(decision) };
         }
         Syn::New { count } if drops => (Decision::Deny, count),
-        Syn::New { count } => (judge::attempt(settings, source, class, now_ns), count),
+        Syn::New { count } => (judge::attempt(settings, source, class, now_ns, None), count),
     };
     debug!(
         ctx,
@@ -275,7 +276,8 @@ impl Memory {
             // SAFETY: storage of the packet's socket, which the packet holds.
             Self::Socket(stamp) => unsafe {
                 (**stamp).seq = seq;
-                (**stamp).flags = STAMP_SENT | if denied { STAMP_DENIED } else { 0 };
+                let made = (**stamp).flags & STAMP_MADE;
+                (**stamp).flags = made | STAMP_SENT | if denied { STAMP_DENIED } else { 0 };
             },
             // SAFETY: an element of a live map.
             Self::Table { place, tag, .. } => unsafe {

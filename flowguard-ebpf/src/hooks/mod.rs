@@ -4,6 +4,7 @@ pub(crate) mod connect;
 mod connect4;
 mod connect6;
 pub(crate) mod edge;
+mod sock_create;
 
 use flowguard_common::settings::Settings;
 

@@ -6,7 +6,7 @@ use aya::{
     Ebpf,
     maps::{HashMap as BpfHashMap, MapData},
     programs::{
-        CgroupAttachMode, CgroupSockAddr, LinkOrder, SchedClassifier, TcAttachType,
+        CgroupAttachMode, LinkOrder, ProgramFd, SchedClassifier, TcAttachType,
         links::FdLink,
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     },
@@ -46,43 +46,41 @@ fn attach_error(
     }
 }
 
-/// Attaches a connect program to a cgroup, or puts it in the place of the one that is pinned. The
-/// change of programs is atomic: every call runs the old or the new one.
-pub(super) fn connect(
-    program: &mut CgroupSockAddr,
+/// Attaches a program to a cgroup, or puts it in the place of the one that is pinned. The change of
+/// programs is atomic: every call runs the old or the new one. `attach` makes a link of its own.
+pub(super) fn to_cgroup(
+    program: &ProgramFd,
     name: &'static str,
     cgroup: &Path,
     pins: &Pins,
+    attach: impl FnOnce(File) -> Result<FdLink, Box<dyn std::error::Error + Send + Sync>>,
 ) -> Result<(), KernelError> {
     let pin = pins.link(name);
     let target = cgroup.display().to_string();
+    let failed = |error| attach_error(name, &target, error);
     if pin.exists() {
-        let failed = |error| attach_error(name, &target, error);
         let link = sys::obj_get(&pin).map_err(failed)?;
         let attached_to = sys::link_cgroup(link.as_fd()).map_err(failed)?;
         if attached_to == cgroup_id(cgroup).map_err(failed)? {
-            let new = program
-                .fd()
-                .map_err(|error| attach_error(name, &target, error))?;
-            sys::link_update(link.as_fd(), new.as_fd()).map_err(failed)?;
-            return Ok(());
+            return sys::link_update(link.as_fd(), program.as_fd()).map_err(failed);
         }
         // Another cgroup is to be guarded from now on, or that one was removed.
         unpin(&pin)?;
     }
-    let directory = File::open(cgroup).map_err(|error| attach_error(name, &target, error))?;
-    // Links coexist with others by nature; the kernel refuses BPF_F_ALLOW_MULTI on them, which
-    // aya's other modes would pass.
-    let link: FdLink = program
-        .attach(directory, CgroupAttachMode::Single)
-        .and_then(|id| program.take_link(id))
-        .map_err(|error| attach_error(name, &target, error))?
-        .try_into()
-        .map_err(|error| attach_error(name, &target, error))?;
+    let link =
+        attach(File::open(cgroup).map_err(failed)?).map_err(|source| KernelError::Attach {
+            program: name,
+            target: target.clone(),
+            source,
+        })?;
     link.pin(&pin)
         .map_err(|error| attach_error(name, &target, error))?;
     Ok(())
 }
+
+/// Links coexist with others by nature; the kernel refuses BPF_F_ALLOW_MULTI on them, which aya's
+/// other modes would pass.
+pub(super) const CGROUP_MODE: CgroupAttachMode = CgroupAttachMode::Single;
 
 fn unpin(path: &Path) -> Result<(), KernelError> {
     match fs::remove_file(path) {

@@ -1,11 +1,14 @@
 //! Loading the programs and taking over what an earlier daemon pinned.
 
-use std::path::PathBuf;
+use std::{error::Error, fs::File, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Array, MapData},
-    programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier},
+    programs::{
+        CgroupSock, CgroupSockAddr, Program, ProgramError, ProgramFd, SchedClassifier,
+        links::FdLink,
+    },
 };
 use flowguard_common::{
     CONTRACT,
@@ -13,6 +16,7 @@ use flowguard_common::{
     names::{
         MAP_BUCKETS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_FANOUT,
         MAP_SOURCES, MAP_SYNS, MAP_VERDICTS, PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE,
+        PROG_SOCK_CREATE,
     },
     stamp::SYNS_PER_EDGE,
 };
@@ -97,12 +101,15 @@ impl Kernel {
             let program: &mut CgroupSockAddr = program(&mut object, name)?;
             program.load().map_err(refused(name))?;
         }
+        let sock_create: &mut CgroupSock = program(&mut object, PROG_SOCK_CREATE)?;
+        sock_create.load().map_err(refused(PROG_SOCK_CREATE))?;
         let edge: &mut SchedClassifier = program(&mut object, PROG_EDGE)?;
         edge.load().map_err(refused(PROG_EDGE))?;
 
         mark(pins)?;
+        attach_to_cgroup::<CgroupSock>(&mut object, PROG_SOCK_CREATE, options)?;
         for name in [PROG_CONNECT4, PROG_CONNECT6] {
-            attach::connect(program(&mut object, name)?, name, &options.cgroup, pins)?;
+            attach_to_cgroup::<CgroupSockAddr>(&mut object, name, options)?;
         }
         let log = ProgramLog::open(&mut object);
         let method = options.edge_method.unwrap_or_else(probe::edge_method);
@@ -180,4 +187,48 @@ where
         .ok_or_else(|| ProgramError::IOError(std::io::ErrorKind::NotFound.into()))
         .and_then(TryInto::try_into)
         .map_err(refused(name))
+}
+
+/// The two types of program that are attached to cgroups.
+trait CgroupProgram {
+    fn fd(&self) -> Result<&ProgramFd, ProgramError>;
+    fn link(&mut self, cgroup: File) -> Result<FdLink, Box<dyn Error + Send + Sync>>;
+}
+
+macro_rules! cgroup_program {
+    ($($program:ty),+) => {
+        $(
+            impl CgroupProgram for $program {
+                fn fd(&self) -> Result<&ProgramFd, ProgramError> {
+                    self.fd()
+                }
+
+                fn link(&mut self, cgroup: File) -> Result<FdLink, Box<dyn Error + Send + Sync>> {
+                    let id = self.attach(cgroup, attach::CGROUP_MODE)?;
+                    Ok(self.take_link(id)?.try_into()?)
+                }
+            }
+        )+
+    };
+}
+
+cgroup_program!(CgroupSock, CgroupSockAddr);
+
+fn attach_to_cgroup<'a, P>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+    options: &Options,
+) -> Result<(), KernelError>
+where
+    P: CgroupProgram + 'a,
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program: &mut P = program(object, name)?;
+    let fd = program
+        .fd()
+        .and_then(|fd| Ok(fd.try_clone()?))
+        .map_err(refused(name))?;
+    attach::to_cgroup(&fd, name, &options.cgroup, &options.pins, |cgroup| {
+        program.link(cgroup)
+    })
 }
