@@ -252,7 +252,11 @@ fn pid_of(job: &Job) -> Pid {
     Pid::from_raw(job.pid().cast_signed())
 }
 
-fn program() -> Result<PathBuf> {
+/// The `flowguard` program under test.
+///
+/// # Errors
+/// When it is missing.
+pub fn program() -> Result<PathBuf> {
     let program = match env::var_os("FLOWGUARD_BIN") {
         Some(program) => PathBuf::from(program),
         None => client::built("flowguard")?,

@@ -56,6 +56,8 @@ enum Trick {
         inside: Uid,
         to: Vec<SocketAddr>,
     },
+    /// In a user namespace that somebody else maps: once as each of the uids 1 to `uids` there.
+    Subordinates { uids: u32, to: SocketAddr },
     /// Makes a socket and passes it to whoever asks at this abstract address.
     Lend { at: String, to: SocketAddr },
     /// Gets a socket from there and connects it.
@@ -100,6 +102,7 @@ fn main() -> Result<()> {
             identity::unshare_as(inside)?;
             each(&to, tricks::tcp)
         }
+        Trick::Subordinates { uids, to } => identity::as_each_subordinate(uids, to),
         Trick::Lend { at, to } => identity::lend(&at, to),
         Trick::Borrow { at, to } => {
             let socket = identity::borrow(&at)?;

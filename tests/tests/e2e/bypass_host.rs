@@ -5,6 +5,7 @@ mod cgroups;
 mod classes;
 mod passed;
 mod sockets;
+mod subordinates;
 mod uids;
 
 use std::{os::unix::fs::chown, path::PathBuf, process::Command, time::Duration};

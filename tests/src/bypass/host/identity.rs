@@ -17,10 +17,10 @@ use nix::{
     cmsg_space,
     sched::{CloneFlags, unshare},
     sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
-    unistd::{Uid, getuid},
+    unistd::{Uid, getuid, setresuid},
 };
 
-use super::{attempts::Attempts, socket::Tcp};
+use super::{attempts::Attempts, socket::Tcp, tricks};
 
 /// Enters a new user namespace where the own uid has another number, and all capabilities.
 pub(crate) fn unshare_as(inside: Uid) -> Result<()> {
@@ -29,6 +29,24 @@ pub(crate) fn unshare_as(inside: Uid) -> Result<()> {
     fs::write("/proc/self/uid_map", format!("{inside} {outside} 1"))?;
     ensure!(getuid() == inside, "the uid is {} still", getuid());
     Ok(())
+}
+
+/// Enters a new user namespace, waits until somebody who may has mapped uids into it, and connects
+/// as each of them. Its creator is uid 0 there.
+pub(crate) fn as_each_subordinate(uids: u32, to: SocketAddr) -> Result<Attempts> {
+    unshare(CloneFlags::CLONE_NEWUSER)?;
+    until("uids in the new namespace", SOON, || {
+        ensure!(getuid().is_root(), "the own uid is {}", getuid());
+        Ok(())
+    })?;
+    let (root, mut attempts) = (Uid::from_raw(0), Attempts::default());
+    for uid in (1..=uids).map(Uid::from_raw) {
+        // The saved uid is the way back, and the way to all capabilities.
+        setresuid(uid, uid, root)?;
+        attempts.add(tricks::tcp(to))?;
+        setresuid(root, root, root)?;
+    }
+    Ok(attempts)
 }
 
 fn address(name: &str) -> Result<UnixAddr> {

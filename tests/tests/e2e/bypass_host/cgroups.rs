@@ -70,6 +70,20 @@ impl<'lab> Delegated<'lab> {
 }
 
 #[test]
+fn bypass_13_moved_into_an_exempt_cgroup() -> Result<()> {
+    let lab = Lab::new()?;
+    let delegated = Delegated::new(&lab)?;
+    let (web, mail) = (delegated.container("web")?, delegated.container("mail")?);
+    let tried = || delegated.try_moved(&web, &mail);
+    holds(
+        &lab,
+        &delegated.guard,
+        ("container:web", "direct", 1),
+        tried,
+    )
+}
+
+#[test]
 fn bypass_13_moved_out_of_an_exempt_cgroup() -> Result<()> {
     let lab = Lab::new()?;
     let delegated = Delegated::new(&lab)?;

@@ -88,3 +88,10 @@ fn bypass_18_burst() -> Result<()> {
     guard.await_registered(WWW.1)?;
     stops_at_the_ceiling(&lab, &guard, 1)
 }
+
+#[test]
+fn bypass_18_burst_of_a_stranger() -> Result<()> {
+    let lab = Lab::new()?;
+    let guard = Guard::start(&lab, &Config::enforce(&lab).extra(CEILING))?;
+    stops_at_the_ceiling(&lab, &guard, 0)
+}
