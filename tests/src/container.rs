@@ -10,6 +10,9 @@ use anyhow::Result;
 
 use crate::{client::Client, lab::Lab, netns::Netns, place::Place, process::Job};
 
+/// Hardware address of every container's gateway, for frames that no kernel made.
+pub const GATEWAY_MAC: &str = "02:00:00:00:00:01";
+
 /// A container; its processes and its link go when it is dropped.
 #[derive(Debug)]
 pub struct Container<'lab> {
@@ -71,7 +74,7 @@ impl<'lab> Container<'lab> {
         } = self;
         self.lab.host().ip(&[
             format!(
-                "link add {veth} type veth peer name eth0 netns {}",
+                "link add {veth} address {GATEWAY_MAC} type veth peer name eth0 netns {}",
                 netns.path()
             ),
             format!("addr add 10.77.{n}.1/24 dev {veth}"),
@@ -102,10 +105,29 @@ impl<'lab> Container<'lab> {
         &self.interface
     }
 
+    /// Its own address.
+    pub fn address(&self) -> String {
+        format!("10.77.{}.2", self.number)
+    }
+
+    /// The host's address on its link, the container's gateway.
+    pub fn gateway(&self) -> String {
+        format!("10.77.{}.1", self.number)
+    }
+
+    /// The same in IPv6.
+    pub fn gateway6(&self) -> String {
+        format!("fd00:77:{}::1", self.number)
+    }
+
+    /// Where its processes run.
+    pub fn place(&self) -> Place {
+        Place::default().netns(&self.netns).cgroup(&self.cgroup)
+    }
+
     /// A client that is one of the container's processes.
     pub fn client(&self) -> Client {
-        let place = Place::default().netns(&self.netns).cgroup(&self.cgroup);
-        self.lab.client_in(place)
+        self.lab.client_in(self.place())
     }
 
     /// A client in the container's network whose cgroup no program is attached to: to the guard

@@ -37,7 +37,9 @@ impl State {
                 *totals.entry(*class).or_default() += (*counters).into();
             }
         }
-        let mut hooks = ["connect4", "connect6", "sock_create"].map(str::to_owned).to_vec();
+        let mut hooks = ["connect4", "connect6", "sock_create"]
+            .map(str::to_owned)
+            .to_vec();
         let mut edges: Vec<_> = self.kernel.edges.attached().values().collect();
         edges.sort();
         hooks.extend(edges.into_iter().map(|name| format!("edge {name}")));

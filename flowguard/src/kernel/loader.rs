@@ -106,6 +106,13 @@ impl Kernel {
         let edge: &mut SchedClassifier = program(&mut object, PROG_EDGE)?;
         edge.load().map_err(refused(PROG_EDGE))?;
 
+        for (name, program) in object.programs() {
+            let instructions = program
+                .info()
+                .ok()
+                .and_then(|info| info.verified_instruction_count());
+            tracing::debug!(name, instructions, "verified");
+        }
         mark(pins)?;
         attach_to_cgroup::<CgroupSock>(&mut object, PROG_SOCK_CREATE, options)?;
         for name in [PROG_CONNECT4, PROG_CONNECT6] {

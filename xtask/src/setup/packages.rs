@@ -98,6 +98,12 @@ pub(crate) const TEST: &[Package] = &[
         elsewhere: "iptables (iptables-nft)",
     },
     Package {
+        name: "nftables",
+        sign: Sign::Program("nft"),
+        why: "tests rewrite and duplicate packets as a container's root would",
+        elsewhere: "nftables",
+    },
+    Package {
         name: "bpftool",
         sign: Sign::Program("bpftool"),
         why: "tests check with another program's eyes what is loaded and pinned",
