@@ -5,16 +5,22 @@
 //! The numbers in the tests' names are those of the table of ways around the guard.
 
 mod fragments;
+mod hidden;
 mod link;
 mod raw;
 mod rewrite;
 mod root;
 mod tags;
+mod tunnels;
 mod userns;
 mod witness;
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use flowguard_tests::{config::Config, container::Container, guard::Guard, lab::Lab};
+
+use serde::Deserialize;
 
 use self::root::Root;
 
@@ -33,6 +39,16 @@ fn guard<'lab>(lab: &'lab Lab, config: &Config, sources: &[(&str, &str)]) -> Res
         guard.await_identity(source, &format!("edge {edge}"))?;
     }
     Ok(guard)
+}
+
+/// What the programs count about themselves, of `status --json`.
+fn kernel_counter(guard: &Guard<'_>, name: &str) -> Result<u64> {
+    #[derive(Deserialize)]
+    struct Status {
+        kernel: BTreeMap<String, u64>,
+    }
+    let status: Status = guard.json(&["status", "--json"])?;
+    Ok(status.kernel.get(name).copied().unwrap_or_default())
 }
 
 /// Each way, tried by a container and by a namespace that nobody manages, is counted once for

@@ -40,3 +40,27 @@ impl Witness {
         }
     }
 }
+
+/// First fragments of TCP in IPv4, and those at offset 1, which overwrite its flags (RFC 3128).
+pub(super) fn is_tiny4(frame: &[u8]) -> bool {
+    let field = frame.get(20..22);
+    frame.get(12..14) == Some(&[8, 0])
+        && frame.get(23) == Some(&6)
+        && (field == Some(&[0x20, 0]) || field == Some(&[0, 1]))
+}
+
+/// First fragments in IPv6, of which more follow.
+pub(super) fn is_first6(frame: &[u8]) -> bool {
+    frame.get(12..14) == Some(&[0x86, 0xdd])
+        && frame.get(20) == Some(&44)
+        && frame.get(56..58) == Some(&[0, 1])
+}
+
+/// IP packets of this protocol.
+pub(super) fn is_protocol(protocol: u8) -> impl Fn(&[u8]) -> bool {
+    move |frame| match frame.get(12..14) {
+        Some([8, 0]) => frame.get(23) == Some(&protocol),
+        Some([0x86, 0xdd]) => frame.get(20) == Some(&protocol),
+        _ => false,
+    }
+}
