@@ -9,7 +9,7 @@ use crate::identity::{
     links::Link,
     netns::NetnsError,
     peers::{self, Peer},
-    users::{self, LookupError},
+    users::{self, LookupError, SubordinateRange},
 };
 
 /// The answer of a look-up.
@@ -21,6 +21,13 @@ pub(super) enum Lookup {
         uid: u32,
         /// The name.
         name: Result<Option<String>, LookupError>,
+    },
+    /// A uid has no name of its own and is subordinate to a user.
+    Subordinate {
+        /// Which.
+        uid: u32,
+        /// To whom, and with which others.
+        range: SubordinateRange,
     },
     /// What is at the other end of some devices.
     Peers {
@@ -34,10 +41,13 @@ pub(super) enum Lookup {
 /// Asks for a user's name.
 pub(super) fn user(uid: u32, answers: &mpsc::Sender<Lookup>) {
     spawn(answers, move || {
-        Some(Lookup::User {
-            uid,
-            name: users::user_name(uid),
-        })
+        let name = users::user_name(uid);
+        if let Ok(None) = name
+            && let Some(range) = users::subordinate_range(uid)
+        {
+            return Some(Lookup::Subordinate { uid, range });
+        }
+        Some(Lookup::User { uid, name })
     });
 }
 

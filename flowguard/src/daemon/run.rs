@@ -177,6 +177,7 @@ impl State {
     fn on_lookup(&mut self, answer: Lookup) {
         match answer {
             Lookup::User { uid, name } => self.on_user(uid, name),
+            Lookup::Subordinate { uid, range } => self.on_subordinate(uid, &range),
             Lookup::Peers { links, peers } => self.on_peers(&links, peers),
         }
     }

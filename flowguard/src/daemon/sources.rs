@@ -10,7 +10,10 @@ use flowguard_common::{
 
 use super::{lookup, state::State};
 use crate::{
-    identity::{cgroup_watch::CgroupEvent, users::LookupError},
+    identity::{
+        cgroup_watch::CgroupEvent,
+        users::{LookupError, SubordinateRange},
+    },
     kernel::{Identity, KernelError, Terms, offline},
     model::SourceName,
 };
@@ -155,6 +158,21 @@ impl State {
             }
             (Some(_), None) => {}
         }
+    }
+
+    /// A uid is one of many that a user has: all of them are that user.
+    pub(super) fn on_subordinate(&mut self, uid: u32, range: &SubordinateRange) {
+        self.asked.remove(&uid);
+        let owner = SourceName::user(range.owner.as_str());
+        if self.kernel.registry.lookup(Identity::Uid(uid)).is_none() {
+            let done = self
+                .register(&owner)
+                .and_then(|id| self.kernel.registry.lead_uids(range.first, range.last, id));
+            if let Err(error) = done {
+                tracing::error!(source = %owner, %error, "cannot register subordinate uids");
+            }
+        }
+        self.keep_waiting_events();
     }
 
     /// Asks who the registered uids are by now.

@@ -94,6 +94,46 @@ fn number_of(text: &str) -> Option<u32> {
         .filter(|id| *id != u32::MAX)
 }
 
+/// Uids that a user may give away in user namespaces of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubordinateRange {
+    /// Name of the user they belong to.
+    pub owner: String,
+    /// The first of them.
+    pub first: u32,
+    /// The last of them.
+    pub last: u32,
+}
+
+/// Where subordinate uids are listed (subuid(5)).
+const SUBUID: &str = "/etc/subuid";
+
+/// The range of subordinate uids that `uid` is in; none if it is in no range, or there is no list.
+pub fn subordinate_range(uid: u32) -> Option<SubordinateRange> {
+    let list = std::fs::read_to_string(SUBUID).ok()?;
+    let mut ranges = list.lines().filter_map(subordinate_line);
+    let mut range = ranges.find(|range| (range.first..=range.last).contains(&uid))?;
+    if let Ok(owner) = range.owner.parse() {
+        let name = user_name(owner).ok().flatten();
+        range.owner = name.unwrap_or_else(|| format!("#{owner}"));
+    }
+    Some(range)
+}
+
+/// A line `owner:first:count`.
+fn subordinate_line(line: &str) -> Option<SubordinateRange> {
+    let mut fields = line.trim().split(':');
+    let owner = fields.next().filter(|owner| !owner.is_empty())?;
+    let first: u32 = fields.next()?.parse().ok()?;
+    let count: u32 = fields.next()?.parse().ok()?;
+    let last = first.checked_add(count.checked_sub(1)?)?;
+    fields.next().is_none().then(|| SubordinateRange {
+        owner: owner.to_owned(),
+        first,
+        last,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,5 +186,26 @@ mod tests {
             "cannot look up user `al\\u{a}ice`: EIO: I/O error; check the sources named in \
              /etc/nsswitch.conf (`getent passwd 'al\\u{a}ice'` asks the same question)"
         );
+    }
+
+    #[test]
+    fn subordinate_lines_are_read() {
+        let range = subordinate_line("alice:100000:65536\n").unwrap();
+        assert_eq!(
+            (range.owner.as_str(), range.first, range.last),
+            ("alice", 100_000, 165_535)
+        );
+        for bad in [
+            "",
+            "alice",
+            "alice:1",
+            "alice:x:1",
+            "alice:1:0",
+            "alice:4294967295:2",
+            ":1:1",
+            "a:1:1:1",
+        ] {
+            assert_eq!(subordinate_line(bad), None, "{bad}");
+        }
     }
 }

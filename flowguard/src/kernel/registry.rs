@@ -54,6 +54,15 @@ pub struct Registry {
     ids: HashMap<SourceName, u32>,
     identities: HashMap<Identity, u32>,
     slots: HashMap<u32, u32>,
+    ranges: Vec<UidRange>,
+}
+
+/// Uids that belong to one source: those subordinate to a user (subuid(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct UidRange {
+    first: u32,
+    last: u32,
+    source: u32,
 }
 
 impl Registry {
@@ -74,6 +83,7 @@ impl Registry {
             ids: HashMap::new(),
             identities: HashMap::new(),
             slots: HashMap::new(),
+            ranges: Vec::new(),
         };
         registry.read()?;
         Ok(registry)
@@ -94,9 +104,16 @@ impl Registry {
         }
         for entry in self.uids.iter() {
             let (key, source) = entry.map_err(KernelError::map(MAP_UIDS))?;
+            let first = u32::from_be_bytes(key.data());
             if key.prefix_len() == u32::BITS {
-                self.identities
-                    .insert(Identity::Uid(u32::from_be_bytes(key.data())), source);
+                self.identities.insert(Identity::Uid(first), source);
+            } else {
+                let host_bits = u32::MAX.checked_shr(key.prefix_len()).unwrap_or(0);
+                self.ranges.push(UidRange {
+                    first,
+                    last: first | host_bits,
+                    source,
+                });
             }
         }
         for entry in self.cgroups.iter() {
@@ -140,7 +157,40 @@ impl Registry {
 
     /// Who an identity leads to.
     pub fn lookup(&self, identity: Identity) -> Option<u32> {
-        self.identities.get(&identity).copied()
+        let exact = self.identities.get(&identity).copied();
+        match identity {
+            Identity::Uid(uid) => exact.or_else(|| self.owner_of(uid)),
+            Identity::Cgroup(_) | Identity::Netns(_) | Identity::Edge(_) => exact,
+        }
+    }
+
+    /// The source that a uid is subordinate to.
+    fn owner_of(&self, uid: u32) -> Option<u32> {
+        let range = self
+            .ranges
+            .iter()
+            .find(|range| (range.first..=range.last).contains(&uid));
+        range.map(|range| range.source)
+    }
+
+    /// Makes all uids from `first` to `last` lead to a source, except those that lead to one of
+    /// their own.
+    ///
+    /// # Errors
+    ///
+    /// The map is full or cannot be written.
+    pub fn lead_uids(&mut self, first: u32, last: u32, source: u32) -> Result<(), KernelError> {
+        for (prefix, bits) in prefixes(first, last) {
+            self.uids
+                .insert(&Key::new(bits, prefix.to_be_bytes()), source, 0)
+                .map_err(KernelError::map(MAP_UIDS))?;
+        }
+        self.ranges.push(UidRange {
+            first,
+            last,
+            source,
+        });
+        Ok(())
     }
 
     /// The identities that lead to a source, in order.
@@ -319,6 +369,21 @@ impl Registry {
     }
 }
 
+/// The fewest prefixes that together are the numbers from `first` to `last`, with their lengths.
+fn prefixes(first: u32, last: u32) -> Vec<(u32, u32)> {
+    let mut prefixes = Vec::new();
+    let (mut at, end) = (u64::from(first), u64::from(last) + 1);
+    while at < end {
+        let aligned = at.trailing_zeros().min(u32::BITS);
+        let fits = (end - at).ilog2();
+        let host_bits = aligned.min(fits);
+        // Below 2^32, since `at` is below `end`.
+        prefixes.push((at as u32, u32::BITS - host_bits));
+        at += 1 << host_bits;
+    }
+    prefixes
+}
+
 /// The name as the map can hold it: a longer one is cut, with a hash of the whole at its end, so
 /// that two long names stay two.
 fn stored(name: &SourceName) -> SourceName {
@@ -385,6 +450,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn prefixes_are_exactly_the_range(first: u32, more in 0_u32..200_000) {
+            let last = first.saturating_add(more);
+            let mut at = u64::from(first);
+            for (prefix, bits) in prefixes(first, last) {
+                prop_assert_eq!(u64::from(prefix), at);
+                let size = 1_u64 << (u32::BITS - bits);
+                prop_assert_eq!(at % size, 0);
+                at += size;
+            }
+            prop_assert_eq!(at, u64::from(last) + 1);
+        }
+
         #[test]
         fn names_survive_the_map(name in ".{1,400}") {
             let name = stored(&SourceName::user(name));
