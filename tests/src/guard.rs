@@ -81,9 +81,18 @@ impl<'lab> Guard<'lab> {
     /// # Errors
     /// When it does not; with its own words.
     pub fn restart(&mut self) -> Result<()> {
+        self.restart_with(&[])
+    }
+
+    /// Starts the daemon with options for `run` and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not; with its own words.
+    pub fn restart_with(&mut self, options: &[&str]) -> Result<()> {
         ensure!(self.daemon.is_none(), "the daemon already runs");
         let mut command = self.lab.place("daemon")?.command(&self.program)?;
         command.arg("--config").arg(&self.config).arg("run");
+        command.args(options);
         let mut daemon = Job::start(&mut command)?;
         let pid = daemon.pid();
         let ready = daemon.ready("the daemon to answer", SOON, || {

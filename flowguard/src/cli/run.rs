@@ -20,7 +20,7 @@ pub(super) struct Args {
     /// Show the busiest sources once a second; where stdout is no terminal, a line per change
     #[arg(long)]
     live: bool,
-    /// Remove a guard that another version left attached, with its counts and verdicts
+    /// Remove a guard that another version left attached, with its counts
     #[arg(long)]
     replace: bool,
 }

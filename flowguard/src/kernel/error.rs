@@ -41,7 +41,7 @@ pub enum KernelError {
     #[error(
         "the guard pinned at {} speaks contract {found}, this binary speaks {ours}; it goes on \
          counting and enforcing, and nothing was touched. `flowguard run --replace` removes it \
-         (its counts and verdicts with it) and starts afresh",
+         and starts afresh: counts begin anew, verdicts on record come back",
         path.display()
     )]
     Contract {

@@ -1,7 +1,7 @@
 //! Nothing stops when the daemon stops, nothing is lost when it starts again, and everything is
 //! gone when it is told to go.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use anyhow::{Result, ensure};
 use flowguard_tests::{
@@ -9,6 +9,7 @@ use flowguard_tests::{
     expect::totals,
     guard::Guard,
     lab::Lab,
+    process::run,
     users::User,
     wait::{SOON, until},
 };
@@ -169,6 +170,33 @@ fn another_cgroup_root_takes_effect_with_a_restart() -> Result<()> {
     lab.client_in(place).count(7).run()?.all_connected(7)?;
     guard.expect_attempts(WWW.1, "direct", 10)?;
     Ok(())
+}
+
+#[test]
+fn a_guard_of_another_contract_is_left_alone_until_it_is_replaced() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let www = lab.client(User::named(WWW.0)?)?;
+    guard.ok(&["block", WWW.1])?;
+    guard.terminate()?;
+    let contract = lab.pins().join("maps/CONTRACT");
+    let mut command = Command::new("bpftool");
+    command.args(["map", "update", "pinned"]).arg(&contract);
+    command.args("key 0 0 0 0 value 99 0 0 0".split(' '));
+    run(&mut command, SOON)?.expect_code(0)?;
+    for command in [&["run"][..], &["sources", "--offline"]] {
+        let refused = guard.cli(command)?;
+        assert_ne!(refused.code(), 0, "{refused}");
+        for word in ["contract 99", "--replace"] {
+            assert!(refused.stderr.contains(word), "{refused}");
+        }
+    }
+    // It goes on working.
+    www.run()?.all_refused(1)?;
+    guard.restart_with(&["--replace"])?;
+    assert!(!guard.status()?.adopted);
+    guard.expect_sum(0)
 }
 
 #[test]
