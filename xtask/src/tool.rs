@@ -1,4 +1,4 @@
-//! Programs from crates.io that our commands use, kept with the build output.
+//! Programs that cargo installs and our commands use, kept with the build output.
 
 use std::{path::PathBuf, process::Command};
 
