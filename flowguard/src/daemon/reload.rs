@@ -22,12 +22,9 @@ impl State {
             None => Config::embedded(),
         }
         .map_err(|error| bad(format!("{:#}", anyhow::Error::from(error))))?;
-        self.trusted_addresses = self.local_addresses(&new);
-        let policy = self.kernel_policy(&new);
         // The one step that can fail comes first.
-        self.kernel
-            .settings
-            .swap(&policy)
+        let addresses = self.local_addresses(&new);
+        self.put_in_force(&new, addresses)
             .map_err(|error| bad(format!("{:#}", anyhow::Error::from(error))))?;
 
         let needs_restart = self.config.needs_restart(&new);

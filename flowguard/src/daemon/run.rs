@@ -98,10 +98,15 @@ async fn guard(
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => if options.interactive { break } else { match state.reload() {
-                Ok(_) => tick = ticker(state.config.policy.tick),
-                Err(error) => tracing::error!("{error}"),
-            }},
+            _ = hangup.recv() => {
+                if options.interactive {
+                    break;
+                }
+                match state.reload() {
+                    Ok(_) => tick = ticker(state.config.policy.tick),
+                    Err(error) => tracing::error!("{error}"),
+                }
+            }
             Some(event) = links.recv() => state.on_link(event),
             Some(event) = cgroups.recv() => state.on_cgroup(event),
             Some(answer) = lookups.recv() => state.on_lookup(answer),

@@ -160,7 +160,9 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     };
     state.warn("database", store_warning);
     state.warn_capacity();
-    state.put_policy_in_force()?;
+    let addresses = state.local_addresses(&state.config);
+    let config = state.config.clone();
+    state.put_in_force(&config, addresses)?;
     state.adopt_verdicts()?;
     state.square_records();
     state.exempt_all_or_not();

@@ -80,11 +80,17 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Hands the kernel what it needs of the configuration.
-    pub(super) fn put_policy_in_force(&mut self) -> Result<(), KernelError> {
-        self.trusted_addresses = self.local_addresses(&self.config);
-        let policy = self.kernel_policy(&self.config);
-        self.kernel.settings.swap(&policy)
+    /// Hands the kernel what it needs of a configuration, and this host's addresses. After an error
+    /// the kernel, and what is known of it, is as before.
+    pub(super) fn put_in_force(
+        &mut self,
+        config: &Config,
+        addresses: Vec<IpNet>,
+    ) -> Result<(), KernelError> {
+        let policy = self.kernel_policy(config, &addresses);
+        self.kernel.settings.swap(&policy)?;
+        self.trusted_addresses = addresses;
+        Ok(())
     }
 
     /// This host's addresses; if they cannot be listed, those that were known.
@@ -112,21 +118,24 @@ impl State {
     /// Tells the kernel of new addresses, if there are any: many changes at once cost as much as
     /// one.
     pub(super) fn refresh_addresses(&mut self) {
-        if !std::mem::take(&mut self.addresses_changed)
-            || self.local_addresses(&self.config) == self.trusted_addresses
-        {
+        if !std::mem::take(&mut self.addresses_changed) {
             return;
         }
-        if let Err(error) = self.put_policy_in_force() {
+        let addresses = self.local_addresses(&self.config);
+        if addresses == self.trusted_addresses {
+            return;
+        }
+        let config = self.config.clone();
+        if let Err(error) = self.put_in_force(&config, addresses) {
             self.addresses_changed = true;
             tracing::error!(%error, "cannot tell the kernel this host's new addresses");
         }
     }
 
     /// What the kernel needs of a configuration.
-    pub(super) fn kernel_policy(&self, config: &Config) -> Policy {
+    fn kernel_policy(&self, config: &Config, addresses: &[IpNet]) -> Policy {
         let mut trusted = config.guard.trusted.clone();
-        trusted.extend(&self.trusted_addresses);
+        trusted.extend(addresses);
         let ceiling = |class| config.ceilings.of(class).unwrap_or_default();
         Policy {
             mode: config.mode,
