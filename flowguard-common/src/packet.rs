@@ -32,6 +32,12 @@ pub struct Segment {
     pub dport: u16,
     /// Sequence number, host order.
     pub seq: u32,
+    /// Acknowledgement number, host order; 0 where the header is cut short.
+    pub ack: u32,
+    /// Where in the frame the payload begins.
+    pub payload: u32,
+    /// Bytes of payload by what the headers say; the frame may be shorter.
+    pub bytes: u32,
     /// The flag byte of the TCP header (RFC 9293, section 3.1).
     pub flags: u8,
 }
@@ -85,6 +91,9 @@ impl Packet {
                 sport: 0,
                 dport: 0,
                 seq: 0,
+                ack: 0,
+                payload: 0,
+                bytes: 0,
                 flags: 0,
             },
         }
@@ -325,10 +334,17 @@ impl Upper {
     #[inline(always)]
     fn tcp(&self, frame: &impl Frame) -> Option<Packet> {
         if self.bytes >= TCP_BYTES {
-            let [s0, s1, d0, d1, q0, q1, q2, q3, _, _, _, _, _, flags] = self.load(frame)?;
+            let [s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, words, flags] =
+                self.load(frame)?;
+            let header = u32::from(words >> 4) * 4;
             return Some(Packet {
                 kind: Kind::Tcp,
-                segment: self.segment([s0, s1, d0, d1, q0, q1, q2, q3], flags),
+                segment: Segment {
+                    ack: u32::from_be_bytes([a0, a1, a2, a3]),
+                    payload: self.at + header,
+                    bytes: self.bytes.saturating_sub(header),
+                    ..self.segment([s0, s1, d0, d1, q0, q1, q2, q3], flags)
+                },
             });
         }
         if !self.is_fragment {
@@ -351,6 +367,9 @@ impl Upper {
             sport: u16::from_be_bytes([s0, s1]),
             dport: u16::from_be_bytes([d0, d1]),
             seq: u32::from_be_bytes([q0, q1, q2, q3]),
+            ack: 0,
+            payload: 0,
+            bytes: 0,
             flags,
         }
     }
@@ -377,9 +396,43 @@ mod tests {
                 sport: 40_000,
                 dport: 25,
                 seq: 0x0102_0304,
+                ack: 0,
+                payload: 0,
+                bytes: 0,
                 flags: 2,
             },
         }
+    }
+
+    /// Without where the payload is, which depends on all headers before it.
+    fn placeless(mut packet: Packet) -> Packet {
+        packet.segment.payload = 0;
+        packet.segment.bytes = 0;
+        packet
+    }
+
+    fn placeless_ip(frame: &impl Frame) -> Packet {
+        placeless(parse_ip(frame))
+    }
+
+    fn placeless_ethernet(frame: &impl Frame) -> Packet {
+        placeless(parse_ethernet(frame))
+    }
+
+    #[test]
+    fn the_payload_is_behind_all_headers_and_ends_with_the_ip_packet() {
+        let mut packet = v4(4, 0);
+        packet.extend(b"220 ready");
+        packet[3] += 7;
+        let segment = parse_ip(&packet.as_slice()).segment;
+        assert_eq!((segment.payload, segment.bytes), (44, 7));
+        let mut packet = v6(&[(HOP_BY_HOP, vec![0; 8])]);
+        packet.extend(b"220");
+        packet[5] += 3;
+        // With eight words, four of them options, less is left than nothing.
+        packet[48 + 12] = 0x80;
+        let segment = parse_ip(&packet.as_slice()).segment;
+        assert_eq!((segment.payload, segment.bytes), (48 + 32, 0));
     }
 
     fn ethernet(tags: &[u16], ethertype: u16) -> Vec<u8> {
@@ -441,27 +494,27 @@ mod tests {
                 let mut frame = ethernet(tags, ETHERTYPE_IPV4);
                 frame.extend(v4(options, 0x2000));
                 assert_eq!(
-                    parse_ethernet(&frame.as_slice()),
+                    placeless_ethernet(&frame.as_slice()),
                     want,
                     "{options} {tags:?}"
                 );
             }
-            assert_eq!(parse_ip(&v4(options, 0).as_slice()), want);
+            assert_eq!(placeless_ip(&v4(options, 0).as_slice()), want);
         }
     }
 
     #[test]
     fn later_fragments_and_other_protocols_are_other() {
-        assert_eq!(parse_ip(&v4(0, 2).as_slice()).kind, Kind::Other);
+        assert_eq!(placeless_ip(&v4(0, 2).as_slice()).kind, Kind::Other);
         assert_eq!(
-            parse_ip(&v6(&[(FRAGMENT, vec![0, 0, 0, 8, 0, 0, 0, 0])]).as_slice()).kind,
+            placeless_ip(&v6(&[(FRAGMENT, vec![0, 0, 0, 8, 0, 0, 0, 0])]).as_slice()).kind,
             Kind::Other
         );
         let mut udp = v4(0, 0);
         udp[9] = 17;
-        assert_eq!(parse_ip(&udp.as_slice()).kind, Kind::Other);
+        assert_eq!(placeless_ip(&udp.as_slice()).kind, Kind::Other);
         assert_eq!(
-            parse_ethernet(&ethernet(&[], 0x0806).as_slice()).kind,
+            placeless_ethernet(&ethernet(&[], 0x0806).as_slice()).kind,
             Kind::Other
         );
     }
@@ -474,8 +527,11 @@ mod tests {
         long.1[1] = 2;
         let fragment = (FRAGMENT, vec![0, 0, 0, 1, 0, 0, 0, 1]);
         let auth = (AUTHENTICATION, [vec![0, 4], vec![0; 22]].concat());
-        assert_eq!(parse_ip(&v6(&[]).as_slice()), want);
-        assert_eq!(parse_ip(&v6(&[hop, long, auth, fragment]).as_slice()), want);
+        assert_eq!(placeless_ip(&v6(&[]).as_slice()), want);
+        assert_eq!(
+            placeless_ip(&v6(&[hop, long, auth, fragment]).as_slice()),
+            want
+        );
     }
 
     #[test]
@@ -483,9 +539,9 @@ mod tests {
         let hop = (DESTINATION_OPTIONS, vec![0; 8]);
         let want = expected([0xaa; 16], [0xbb; 16]);
         let most = v6(&vec![hop.clone(); MAX_EXTENSIONS]);
-        assert_eq!(parse_ip(&most.as_slice()), want);
+        assert_eq!(placeless_ip(&most.as_slice()), want);
         let more = v6(&vec![hop; MAX_EXTENSIONS + 1]);
-        assert_eq!(parse_ip(&more.as_slice()), HIDDEN);
+        assert_eq!(placeless_ip(&more.as_slice()), HIDDEN);
     }
 
     #[test]
@@ -496,7 +552,7 @@ mod tests {
         segments.1[3] = 1;
         segments.1[8..24].fill(0xcc);
         let routed =
-            |segments: &(u8, Vec<u8>)| parse_ip(&v6(std::slice::from_ref(segments)).as_slice());
+            |segments: &(u8, Vec<u8>)| placeless_ip(&v6(std::slice::from_ref(segments)).as_slice());
         assert_eq!(routed(&segments), expected([0xaa; 16], [0xcc; 16]));
         // At the last segment the header's destination is the true one.
         segments.1[3] = 0;
@@ -511,20 +567,20 @@ mod tests {
             ..tcp
         };
         for (bytes, want) in [(20, tcp), (19, cut), (8, cut), (4, HIDDEN)] {
-            assert_eq!(parse_ip(&tiny_v4(bytes).as_slice()), want, "{bytes}");
+            assert_eq!(placeless_ip(&tiny_v4(bytes).as_slice()), want, "{bytes}");
         }
-        assert_eq!(parse_ip(&v4(0, 1).as_slice()), HIDDEN);
+        assert_eq!(placeless_ip(&v4(0, 1).as_slice()), HIDDEN);
         let more = (FRAGMENT, vec![0, 0, 0, 1, 0, 0, 0, 1]);
         let whole = v6(std::slice::from_ref(&more));
-        assert_eq!(parse_ip(&whole.as_slice()).kind, Kind::Tcp);
+        assert_eq!(placeless_ip(&whole.as_slice()).kind, Kind::Tcp);
         let mut cut = whole;
         cut[5] -= 1;
-        assert_eq!(parse_ip(&cut.as_slice()).kind, Kind::HiddenFlags);
+        assert_eq!(placeless_ip(&cut.as_slice()).kind, Kind::HiddenFlags);
         // The chain goes on in the next fragment.
         let mut chain = v6(&[more, (DESTINATION_OPTIONS, vec![0; 8])]);
         chain.truncate(48);
         chain[5] = 8;
-        assert_eq!(parse_ip(&chain.as_slice()), HIDDEN);
+        assert_eq!(placeless_ip(&chain.as_slice()), HIDDEN);
     }
 
     #[test]
@@ -532,33 +588,33 @@ mod tests {
         for protocol in [IP_IN_IP, IPV6_IN_IP, GRE] {
             let mut packet = v4(0, 0);
             packet[9] = protocol;
-            assert_eq!(parse_ip(&packet.as_slice()).kind, Kind::Encapsulated);
+            assert_eq!(placeless_ip(&packet.as_slice()).kind, Kind::Encapsulated);
             let mut packet = v6(&[]);
             packet[6] = protocol;
-            assert_eq!(parse_ip(&packet.as_slice()).kind, Kind::Encapsulated);
+            assert_eq!(placeless_ip(&packet.as_slice()).kind, Kind::Encapsulated);
         }
         let mut vxlan = v4(0, 0);
         vxlan[9] = UDP;
-        assert_eq!(parse_ip(&vxlan.as_slice()).kind, Kind::Other);
+        assert_eq!(placeless_ip(&vxlan.as_slice()).kind, Kind::Other);
         vxlan[22..24].copy_from_slice(&VXLAN_PORT.to_be_bytes());
-        assert_eq!(parse_ip(&vxlan.as_slice()).kind, Kind::Encapsulated);
+        assert_eq!(placeless_ip(&vxlan.as_slice()).kind, Kind::Encapsulated);
     }
 
     #[test]
     fn truncation_never_finds_a_port() {
         let packet = v4(4, 0);
         for length in 0..24 + 14 {
-            let parsed = parse_ip(&packet.get(..length).unwrap());
+            let parsed = placeless_ip(&packet.get(..length).unwrap());
             assert_ne!(parsed.kind, Kind::Tcp, "{length}: {parsed:?}");
         }
-        assert_eq!(parse_ip(&packet.as_slice()).kind, Kind::Tcp);
+        assert_eq!(placeless_ip(&packet.as_slice()).kind, Kind::Tcp);
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            parse_ethernet(&bytes.as_slice());
-            parse_ip(&bytes.as_slice());
+            placeless_ethernet(&bytes.as_slice());
+            placeless_ip(&bytes.as_slice());
         }
     }
 }
