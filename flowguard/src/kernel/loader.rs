@@ -9,11 +9,11 @@ use aya::{
 use flowguard_common::{
     CONTRACT,
     class::CLASSES,
+    flow::FLOWS_PER_DEVICE,
     names::{
-        MAP_BUCKETS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_FANOUT,
-        MAP_SOURCES, MAP_SYNS, MAP_VERDICTS,
+        MAP_BUCKETS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_FANOUT, MAP_FLOWS,
+        MAP_SOURCES, MAP_VERDICTS,
     },
-    stamp::SYNS_PER_EDGE,
 };
 
 use super::{
@@ -131,7 +131,10 @@ fn load_object(options: &Options) -> Result<Ebpf, KernelError> {
         (MAP_BUCKETS, per_class),
         (MAP_VERDICTS, per_class),
         (MAP_EDGES, options.max_edges),
-        (MAP_SYNS, options.max_edges.saturating_mul(SYNS_PER_EDGE)),
+        (
+            MAP_FLOWS,
+            options.max_edges.saturating_mul(FLOWS_PER_DEVICE),
+        ),
     ] {
         loader.map_max_entries(map, entries);
     }
