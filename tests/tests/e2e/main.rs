@@ -16,6 +16,7 @@ mod hostile;
 mod lifecycle;
 mod mail;
 mod order;
+mod parser;
 mod policy;
 mod reload;
 
