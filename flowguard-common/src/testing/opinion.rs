@@ -1,5 +1,7 @@
 //! What the crate `etherparse` says of a frame, for comparison with [`crate::packet`].
 
+use std::{format, string::String};
+
 use etherparse::{
     Ipv6ExtensionSlice, LaxIpv6Slice, LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, TcpSlice,
     TransportSlice, err::Layer, ether_type,
@@ -7,7 +9,7 @@ use etherparse::{
 
 use crate::{
     addr,
-    packet::{MAX_EXTENSIONS, MAX_TAGS, Segment},
+    packet::{self, Kind, MAX_EXTENSIONS, MAX_TAGS, Packet, Segment},
     source::LINK_IP,
 };
 
@@ -103,6 +105,30 @@ pub fn of(frame: &[u8], link: u32) -> Opinion {
         LaxNetSlice::Arp(_) => return Opinion::None,
     };
     Opinion::Tcp(segment(frame, tcp, src, dst))
+}
+
+/// Where `etherparse` finds a TCP header, so does our parser, with the same in it, and nowhere else;
+/// and what it says of the payload is within the frame.
+///
+/// # Errors
+///
+/// What contradicts that.
+pub fn compare(frame: &[u8], link: u32) -> Result<(), String> {
+    let theirs = of(frame, link);
+    let Packet { kind, segment } = packet::parse(&frame, link);
+    let agrees = match theirs {
+        Opinion::Tcp(expected) => kind == Kind::Tcp && segment == expected,
+        Opinion::Beyond(_) | Opinion::None => kind != Kind::Tcp,
+        Opinion::Short(_) => true,
+    };
+    let end = u64::from(segment.payload) + u64::from(segment.bytes);
+    if agrees && end <= frame.len() as u64 {
+        Ok(())
+    } else {
+        Err(format!(
+            "etherparse: {theirs:?}; we: {kind:?} {segment:?}; of {frame:02x?}, link {link}"
+        ))
+    }
 }
 
 fn segment(frame: &[u8], tcp: &TcpSlice<'_>, src: addr::Addr, dst: addr::Addr) -> Segment {

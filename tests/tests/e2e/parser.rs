@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context as _, Result, ensure};
 use flowguard_common::{
+    addr::Addr,
     class::Class,
     counters::Stat,
     event::{Event, Hook},
@@ -87,6 +88,9 @@ fn frames(link: u32) -> Result<Vec<Vec<u8>>> {
     Ok(all)
 }
 
+/// Source and its port, destination and its port, sequence number.
+type Syn = (Addr, u16, Addr, u16, u32);
+
 /// What the host's parser found so far.
 #[derive(Debug, Default)]
 struct Seen {
@@ -97,7 +101,7 @@ struct Seen {
     /// Payload of what opens no connection.
     bytes: u64,
     /// What makes a SYN the same again.
-    syns: HashSet<([u8; 16], u16, [u8; 16], u16, u32)>,
+    syns: HashSet<Syn>,
 }
 
 impl Seen {
@@ -175,7 +179,7 @@ impl Seen {
 }
 
 /// What an event says of the frame.
-fn attempt_of(event: &Event) -> ([u8; 16], u16, u8, u8, u8) {
+fn attempt_of(event: &Event) -> (Addr, u16, u8, u8, u8) {
     (
         event.dst,
         event.dport,
