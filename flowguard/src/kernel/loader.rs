@@ -22,6 +22,8 @@ use super::{
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT"));
+/// For kernels whose atomics cannot fetch, which refuse the other at sight.
+static LEGACY_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT_LEGACY"));
 
 /// How the programs are to be loaded.
 #[derive(Clone, Debug)]
@@ -142,7 +144,11 @@ fn load_object(options: &Options) -> Result<Ebpf, KernelError> {
         loader.map_pin_path(map, options.pins.map(map));
     }
     loader
-        .load(OBJECT)
+        .load(if probe::has_fetching_atomics() {
+            OBJECT
+        } else {
+            LEGACY_OBJECT
+        })
         .map_err(|error| KernelError::Load(Box::new(error)))
 }
 
