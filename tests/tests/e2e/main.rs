@@ -17,6 +17,7 @@ mod hostile;
 mod lifecycle;
 mod mail;
 mod order;
+mod parser;
 mod policy;
 mod reload;
 mod uplink;

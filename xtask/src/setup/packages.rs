@@ -147,6 +147,14 @@ pub(crate) const TEST: &[Package] = &[
     },
 ];
 
+/// What fuzzing uses on top.
+pub(crate) const FUZZ: &[Package] = &[Package {
+    name: "g++",
+    sign: Sign::Program("c++"),
+    why: "compiles libFuzzer",
+    elsewhere: "a C++ compiler called c++ (g++ or clang++)",
+}];
+
 /// Those of `packages` that `is_there` does not find, in their order.
 pub(crate) fn missing(
     packages: impl IntoIterator<Item = &'static Package>,
@@ -184,7 +192,7 @@ mod tests {
 
     #[test]
     fn every_package_stands_in_one_table_only() {
-        let all = [BUILD, LINKER, DEBIAN_CORE, NETWORK, TEST];
+        let all = [BUILD, LINKER, DEBIAN_CORE, NETWORK, TEST, FUZZ];
         let names: Vec<_> = all.into_iter().flatten().map(|p| p.name).collect();
         let different: HashSet<_> = names.iter().collect();
         assert_eq!(different.len(), names.len(), "{names:?}");
