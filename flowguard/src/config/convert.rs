@@ -58,6 +58,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
     let rules = rules(&raw.rule, check);
     Some(Config {
         origin: None,
+        socket: None,
         mode: raw.mode,
         paths: paths?,
         guard: guard?,

@@ -43,6 +43,8 @@ pub const REFERENCE: &str = include_str!("../../../packaging/flowguard.toml");
 pub struct Config {
     /// The file it came from; none: no file.
     pub origin: Option<PathBuf>,
+    /// The socket of the command line, which stands in [`Paths::control_socket`] then.
+    pub socket: Option<PathBuf>,
     /// Whether verdicts are carried out.
     pub mode: Mode,
     /// Where things are.
@@ -195,6 +197,13 @@ fn read(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
+/// The socket that a file names, or leaves at its default, whatever else is wrong with it; none if
+/// that cannot be told. For commands that want to reach a daemon which runs with an earlier version
+/// of the file.
+pub fn socket_of(path: &Path) -> Option<PathBuf> {
+    merge::socket(&read(path).ok()?).filter(|socket| socket.is_absolute())
+}
+
 impl Config {
     /// Reads a file.
     ///
@@ -235,6 +244,29 @@ impl Config {
     /// None, as long as the tests of this module pass: they interpret the same text.
     pub fn embedded() -> Result<Self, ConfigError> {
         Self::parse(REFERENCE, None)
+    }
+
+    /// With the socket of the command line, which goes before that of the file.
+    #[must_use]
+    pub fn with_socket(mut self, socket: Option<&Path>) -> Self {
+        self.socket = socket.map(Path::to_owned);
+        if let Some(socket) = socket {
+            socket.clone_into(&mut self.paths.control_socket);
+        }
+        self
+    }
+
+    /// Reads where this came from once more.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::load`].
+    pub fn load_again(&self) -> Result<Self, ConfigError> {
+        let new = match &self.origin {
+            Some(path) => Self::load(path),
+            None => Self::embedded(),
+        }?;
+        Ok(new.with_socket(self.socket.as_deref()))
     }
 
     /// The name of the rule that exempts this source from judgement.
