@@ -124,6 +124,12 @@ pub struct Kernel {
     pub max_sources: u32,
     /// Edge devices there is room for.
     pub max_edges: u32,
+    /// Identities of each sort (uids, cgroups, namespaces) there is room for.
+    pub max_identities: u32,
+    /// Identities that are counted one by one before they are registered.
+    pub max_unregistered: u32,
+    /// Size of the ring in which events wait for the daemon; a power of two.
+    pub ring_bytes: u32,
     /// How the edge program is attached.
     pub edge_attach: EdgeAttach,
     /// Events that one source may raise.
@@ -302,6 +308,18 @@ impl Config {
             (
                 "kernel.max_edges",
                 self.kernel.max_edges != new.kernel.max_edges,
+            ),
+            (
+                "kernel.max_identities",
+                self.kernel.max_identities != new.kernel.max_identities,
+            ),
+            (
+                "kernel.max_unregistered",
+                self.kernel.max_unregistered != new.kernel.max_unregistered,
+            ),
+            (
+                "kernel.ring_bytes",
+                self.kernel.ring_bytes != new.kernel.ring_bytes,
             ),
             (
                 "kernel.edge_attach",

@@ -6,8 +6,9 @@ use std::{
 };
 
 use flowguard_common::source::{Kind, LINK_ETHERNET, LINK_IP};
+use tokio::sync::mpsc;
 
-use super::{lookup, state::State};
+use super::state::State;
 use crate::{
     identity::{
         self,
@@ -15,8 +16,8 @@ use crate::{
         netns::NetnsError,
         peers::Peer,
     },
-    kernel::{Identity, KernelError},
-    model::escape,
+    kernel::{Identity, KernelError, Table},
+    model::{SourceName, escape},
 };
 
 /// How long a device without a container is looked at again: an engine makes the device before
@@ -24,13 +25,27 @@ use crate::{
 const SETTLING: Duration = Duration::from_secs(10);
 
 /// The devices there are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Devices {
     links: HashMap<u32, Link>,
+    /// Where to ask what is behind devices.
+    peers: mpsc::Sender<Link>,
     /// Namespace cookie behind each attached device.
     netns: HashMap<u32, u64>,
     /// Devices without a container, and until when they are looked at again.
     settling: HashMap<u32, Instant>,
+}
+
+impl Devices {
+    /// None yet.
+    pub(super) fn new(peers: mpsc::Sender<Link>) -> Self {
+        Self {
+            links: HashMap::new(),
+            peers,
+            netns: HashMap::new(),
+            settling: HashMap::new(),
+        }
+    }
 }
 
 impl State {
@@ -47,7 +62,10 @@ impl State {
             }
             LinkEvent::Gone { ifindex } => self.device_gone(ifindex),
             LinkEvent::AddressesChanged => self.addresses_changed = true,
-            LinkEvent::Synced => self.forget_dead_edges(),
+            LinkEvent::Synced => {
+                self.forget_dead_edges();
+                self.find_vacancies();
+            }
         }
     }
 
@@ -68,15 +86,17 @@ impl State {
         }
     }
 
-    /// Finds out whose devices these are, if they are edges by their names; lets go of others.
+    /// Guards these devices, if they are edges by their names, and asks whose they are; lets go of
+    /// others.
     fn look_at(&mut self, devices: Vec<u32>) {
-        let mut edges = Vec::new();
         for ifindex in devices {
-            let Some(link) = self.devices.links.get(&ifindex) else {
+            let Some(link) = self.devices.links.get(&ifindex).cloned() else {
                 continue;
             };
             if self.config.edges.matches(&link.name) {
-                edges.push(link.clone());
+                self.guard_at_once(&link);
+                // If the queue is full, the next tick asks: the device is settling.
+                drop(self.devices.peers.try_send(link));
             } else if self
                 .kernel
                 .registry
@@ -86,9 +106,34 @@ impl State {
                 self.release(ifindex);
             }
         }
-        if !edges.is_empty() {
-            lookup::peers(edges, &self.lookups);
+    }
+
+    /// Attaches a device before it is known who is behind it: until then it is the interface's own,
+    /// and nothing goes unseen while `/proc` is searched.
+    fn guard_at_once(&mut self, link: &Link) {
+        if self.kernel.edges.attached().get(&link.ifindex) == Some(&link.name) {
+            return;
         }
+        if !self.finds_room(Identity::Edge(link.ifindex)) {
+            return;
+        }
+        let owner = match self.kernel.registry.lookup(Identity::Edge(link.ifindex)) {
+            Some(owner) => Ok(owner),
+            None => self.register(&SourceName::iface(link.name.as_str())),
+        };
+        let guarded = owner.and_then(|owner| self.attach_device(link, owner));
+        self.warn_unguarded(link, guarded);
+    }
+
+    fn warn_unguarded(&mut self, link: &Link, guarded: Result<(), KernelError>) {
+        let what = guarded.err().map(|error| {
+            format!(
+                "the device {} is not guarded, so its packets are not counted: {:#}",
+                escape(&link.name),
+                anyhow::Error::from(error)
+            )
+        });
+        self.warn(about(link.ifindex), what);
     }
 
     /// After a change of names that are edges.
@@ -149,26 +194,30 @@ impl State {
                     continue;
                 }
             };
-            let what = guarded.err().map(|error| {
-                format!(
-                    "the device {} is not guarded, so its packets are not counted: {:#}",
-                    escape(&link.name),
-                    anyhow::Error::from(error)
-                )
-            });
-            self.warn(about(link.ifindex), what);
+            self.warn_unguarded(link, guarded);
         }
     }
 
     fn guard_device(&mut self, link: &Link, peer: Option<&Peer>) -> Result<(), KernelError> {
+        if !self.finds_room(Identity::Edge(link.ifindex)) {
+            // Said once for all of them, by a warning.
+            return Ok(());
+        }
         let cgroups = peer.map(|peer| peer.cgroups.as_slice()).unwrap_or_default();
         let owner = identity::edge_owner(&link.name, cgroups, |path| self.container_of(path));
+        let before = self.kernel.registry.lookup(Identity::Edge(link.ifindex));
         let source = self.register(&owner)?;
-        if let Some(cookie) = peer.and_then(|peer| peer.cookie) {
+        if let Some(cookie) = peer.and_then(|peer| peer.cookie)
+            && self.finds_room(Identity::Netns(cookie))
+        {
             self.kernel.registry.lead(Identity::Netns(cookie), source)?;
             self.devices.netns.insert(link.ifindex, cookie);
         }
-        self.attach_device(link, source)
+        self.attach_device(link, source)?;
+        if let Some(before) = before.filter(|before| *before != source) {
+            self.vacate(before);
+        }
+        Ok(())
     }
 
     fn attach_device(&mut self, link: &Link, source: u32) -> Result<(), KernelError> {
@@ -187,12 +236,32 @@ impl State {
     fn device_gone(&mut self, ifindex: u32) {
         self.devices.links.remove(&ifindex);
         self.devices.settling.remove(&ifindex);
+        let (used, room) = self.kernel.registry.used(Table::Edges);
         self.release(ifindex);
         self.warn(about(ifindex), None);
+        if used >= room {
+            self.let_one_in();
+        }
+    }
+
+    /// There is room again for one of the devices that found none.
+    fn let_one_in(&mut self) {
+        let (used, room) = self.kernel.registry.used(Table::Edges);
+        if used >= room {
+            return;
+        }
+        let waiting = self.devices.links.values().find(|link| {
+            self.config.edges.matches(&link.name)
+                && !self.kernel.edges.attached().contains_key(&link.ifindex)
+        });
+        if let Some(ifindex) = waiting.map(|link| link.ifindex) {
+            self.look_at(vec![ifindex]);
+        }
     }
 
     /// Lets go of a device.
     fn release(&mut self, ifindex: u32) {
+        let owner = self.kernel.registry.lookup(Identity::Edge(ifindex));
         let cookie = self.devices.netns.remove(&ifindex);
         // A namespace may have another device.
         let cookie = cookie
@@ -215,6 +284,9 @@ impl State {
         };
         if let Err(error) = done {
             tracing::error!(%error, ifindex, "cannot let go of a device");
+        }
+        if let Some(owner) = owner {
+            self.vacate(owner);
         }
     }
 }

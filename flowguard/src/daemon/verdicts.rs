@@ -44,6 +44,7 @@ impl State {
         self.warn("pins", gone);
         self.refresh_addresses();
         self.register_newcomers(accounts.unregistered.keys().copied());
+        self.warn_full_tables(accounts.fallback_entries);
         self.look_at_settling_devices();
         let mut samples = Vec::new();
         for (id, account) in &accounts.registered {

@@ -14,9 +14,9 @@ use flowguard_common::{
     CONTRACT,
     class::CLASSES,
     names::{
-        MAP_BUCKETS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_FANOUT,
-        MAP_SOURCES, MAP_SYNS, MAP_VERDICTS, PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE,
-        PROG_SOCK_CREATE,
+        MAP_BUCKETS, MAP_CGROUPS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE,
+        MAP_EVENTS, MAP_FALLBACK, MAP_FANOUT, MAP_NETNS, MAP_SOURCES, MAP_SYNS, MAP_UIDS,
+        MAP_VERDICTS, PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE, PROG_SOCK_CREATE,
     },
     stamp::SYNS_PER_EDGE,
 };
@@ -39,6 +39,12 @@ pub struct Options {
     pub max_sources: u32,
     /// Edge devices to have room for, likewise.
     pub max_edges: u32,
+    /// Identities of each sort to have room for, likewise.
+    pub max_identities: u32,
+    /// Identities to count one by one before they are registered, likewise.
+    pub max_unregistered: u32,
+    /// Size of the event ring, likewise.
+    pub ring_bytes: u32,
     /// How to attach edges; none: the best this kernel has.
     pub edge_method: Option<EdgeMethod>,
 }
@@ -153,6 +159,11 @@ fn load_object(options: &Options) -> Result<Ebpf, KernelError> {
         (MAP_FANOUT, per_class),
         (MAP_BUCKETS, per_class),
         (MAP_VERDICTS, per_class),
+        (MAP_UIDS, options.max_identities),
+        (MAP_CGROUPS, options.max_identities),
+        (MAP_NETNS, options.max_identities),
+        (MAP_FALLBACK, options.max_unregistered),
+        (MAP_EVENTS, options.ring_bytes),
         (MAP_EDGES, options.max_edges),
         (MAP_SYNS, options.max_edges.saturating_mul(SYNS_PER_EDGE)),
     ] {

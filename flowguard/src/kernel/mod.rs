@@ -17,6 +17,7 @@ pub mod probe;
 mod registry;
 mod settings;
 mod sys;
+mod tables;
 mod verdicts;
 
 pub use attach::{Detached, EdgeMethod, Edges, detach};
@@ -28,4 +29,5 @@ pub use log::ProgramLog;
 pub use pins::{Pins, PinsLock};
 pub use registry::{Identity, Registry};
 pub use settings::{Policy, SettingsBanks};
+pub use tables::{Full, Table};
 pub use verdicts::{Terms, Verdicts};

@@ -27,11 +27,11 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::places::{Place, Places};
 pub use self::{
     access::{Access, Peer},
     bind::{BindError, bind},
 };
-use self::places::{Place, Places};
 use crate::daemon::handle::Handle;
 
 /// How long a client may take over the header of a request; also how long a connection may idle.
