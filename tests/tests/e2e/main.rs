@@ -3,6 +3,8 @@
 //! Run by `cargo xtask test`, as root. Each test builds a host and a world of its own
 //! (`flowguard_tests::lab`), so they run in parallel.
 
+mod at_once;
+mod blast;
 mod bypass_container;
 mod bypass_host;
 mod cli;
@@ -11,6 +13,7 @@ mod count;
 mod demo;
 mod edge;
 mod engine;
+mod full;
 mod harness;
 mod hostile;
 mod lifecycle;
