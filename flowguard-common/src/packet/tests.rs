@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{
     ip::{AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, IPV4_MORE_FRAGMENTS, ROUTING},
     link::{IPV4 as ETHERTYPE_IPV4, QINQ as ETHERTYPE_QINQ, VLAN as ETHERTYPE_VLAN},
-    upper::{GRE, IP_IN_IP, IPV6_IN_IP, TCP, UDP, VXLAN_PORT},
+    upper::{TCP, UDP},
     *,
 };
 use crate::addr;
@@ -215,19 +215,40 @@ fn tiny_first_fragments_hide() {
 
 #[test]
 fn tunnels_are_noticed() {
-    for protocol in [IP_IN_IP, IPV6_IN_IP, GRE] {
+    let is_tunnel = |protocol, port: u16| {
         let mut packet = v4(0, 0);
         packet[9] = protocol;
-        assert_eq!(placeless_ip(&packet.as_slice()).kind, Kind::Encapsulated);
-        let mut packet = v6(&[]);
-        packet[6] = protocol;
-        assert_eq!(placeless_ip(&packet.as_slice()).kind, Kind::Encapsulated);
-    }
-    let mut vxlan = v4(0, 0);
-    vxlan[9] = UDP;
-    assert_eq!(placeless_ip(&vxlan.as_slice()).kind, Kind::Other);
-    vxlan[22..24].copy_from_slice(&VXLAN_PORT.to_be_bytes());
-    assert_eq!(placeless_ip(&vxlan.as_slice()).kind, Kind::Encapsulated);
+        packet[22..24].copy_from_slice(&port.to_be_bytes());
+        let mut behind = v6(&[(DESTINATION_OPTIONS, vec![0; 8])]);
+        behind[40] = protocol;
+        behind[50..52].copy_from_slice(&port.to_be_bytes());
+        let [found, again] =
+            [packet, behind].map(|packet| parse_ip(&packet.as_slice()).kind == Kind::Encapsulated);
+        assert_eq!(found, again, "{protocol} {port}");
+        found
+    };
+    let tunnels: Vec<u8> = (0..=u8::MAX)
+        .filter(|protocol| is_tunnel(*protocol, 25))
+        .collect();
+    assert_eq!(tunnels, [4, 41, 47, 50, 97, 115, 137, 143]);
+    let ports: Vec<u16> = (0..=u16::MAX)
+        .filter(|port| is_tunnel(UDP, *port))
+        .collect();
+    assert_eq!(ports, [1701, 3544, 4500, 4754, 4789, 6081, 8472]);
+    let types: Vec<u16> = (0..=u16::MAX)
+        .filter(|ethertype| {
+            let frame = ethernet(&[ETHERTYPE_VLAN], *ethertype);
+            parse_ethernet(&frame.as_slice()).kind == Kind::Encapsulated
+        })
+        .collect();
+    assert_eq!(types, [0x8847, 0x8848, 0x8864, 0x88e5, 0x88e7]);
+}
+
+#[test]
+fn a_third_tag_is_not_followed() {
+    let mut frame = ethernet(&[ETHERTYPE_QINQ, ETHERTYPE_VLAN, ETHERTYPE_VLAN], 0x0800);
+    frame.extend(v4(0, 0));
+    assert_eq!(parse_ethernet(&frame.as_slice()).kind, Kind::Unparsed);
 }
 
 #[test]

@@ -46,7 +46,9 @@ impl State {
         self.refresh_addresses();
         self.sweep(&accounts, &now);
         self.register_newcomers(accounts.unregistered.keys().copied());
+        self.warn_full_tables(accounts.fallback_entries);
         self.look_at_settling_devices();
+        self.look_at_routes();
         let mut samples = Vec::new();
         for (id, account) in &accounts.registered {
             let Some(name) = self.kernel.registry.name(*id) else {

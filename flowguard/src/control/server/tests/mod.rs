@@ -73,6 +73,8 @@ fn status() -> api::Status {
         smarthosts: Vec::new(),
         totals: BTreeMap::new(),
         kernel: BTreeMap::new(),
+        events_received: 0,
+        tables: BTreeMap::new(),
         warnings: Vec::new(),
     }
 }
