@@ -33,6 +33,9 @@ struct Options {
     /// Connections to begin a second, evenly; as fast as they go otherwise.
     #[arg(long)]
     per_second: Option<NonZero<u32>>,
+    /// Ask of each connection whom it is connected to, and tell.
+    #[arg(long)]
+    ask_peers: bool,
     /// When to give one up, milliseconds.
     #[arg(long)]
     timeout_ms: u64,
@@ -79,10 +82,7 @@ fn main() -> Result<()> {
                 thread::sleep(due.saturating_sub(start.elapsed()));
             }
             let address = to[n as usize % to.len()];
-            results.push(attempt(
-                SocketAddr::new(address, options.port),
-                Duration::from_millis(options.timeout_ms),
-            ));
+            results.push(attempt(SocketAddr::new(address, options.port), &options));
         }
     };
     let results = thread::scope(|scope| {
@@ -99,13 +99,21 @@ fn main() -> Result<()> {
     io::stdout().write_all(b"\n").context("cannot print")
 }
 
-fn attempt(to: SocketAddr, timeout: Duration) -> (Result<(), io::Error>, Duration) {
+/// What became of an attempt, and how long it took; if it was asked for, whom it led to.
+type Attempt = (io::Result<Option<SocketAddr>>, Duration);
+
+fn attempt(to: SocketAddr, options: &Options) -> Attempt {
     let start = Instant::now();
-    let result = TcpStream::connect_timeout(&to, timeout);
-    (result.map(drop), start.elapsed())
+    let result = TcpStream::connect_timeout(&to, Duration::from_millis(options.timeout_ms));
+    let took = start.elapsed();
+    let peer = result.and_then(|stream| {
+        let peer = options.ask_peers.then(|| stream.peer_addr());
+        peer.transpose()
+    });
+    (peer, took)
 }
 
-fn summary(results: Vec<(Result<(), io::Error>, Duration)>) -> Outcome {
+fn summary(results: Vec<Attempt>) -> Outcome {
     let mut outcome = Outcome {
         pid: process::id(),
         ..Outcome::default()
@@ -114,7 +122,12 @@ fn summary(results: Vec<(Result<(), io::Error>, Duration)>) -> Outcome {
     for (result, time) in results {
         times.push(time.as_secs_f64() * 1e3);
         match result {
-            Ok(()) => outcome.connected += 1,
+            Ok(peer) => {
+                outcome.connected += 1;
+                if let Some(peer) = peer {
+                    *outcome.peers.entry(peer.to_string()).or_default() += 1;
+                }
+            }
             Err(error) if error.kind() == ErrorKind::TimedOut => outcome.timed_out += 1,
             Err(error) => match error.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::ECONNREFUSED) => outcome.refused += 1,
