@@ -59,6 +59,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
     let rules = rules(&raw.rule, check);
     Some(Config {
         origin: None,
+        socket: None,
         mode: raw.mode,
         paths: paths?,
         guard: guard?,
@@ -134,6 +135,10 @@ fn guard(raw: &RawGuard, text_len: usize, check: &mut Checker<'_>) -> Option<Gua
 fn kernel(raw: &RawKernel, check: &mut Checker<'_>) -> Option<Kernel> {
     let max_sources = check.integer("kernel.max_sources", &raw.max_sources, 64, 1_000_000);
     let max_edges = check.integer("kernel.max_edges", &raw.max_edges, 16, 65_536);
+    let mut room = |key, value| check.integer(key, value, 64, 10_000_000);
+    let max_identities = room("kernel.max_identities", &raw.max_identities);
+    let max_unregistered = room("kernel.max_unregistered", &raw.max_unregistered);
+    let ring_bytes = check.ring("kernel.ring_bytes", &raw.ring_bytes);
     let events_per_source = check.rate("kernel.events_per_source", &raw.events_per_source);
     let unanswered_after = check.duration(
         "kernel.unanswered_after",
@@ -144,6 +149,9 @@ fn kernel(raw: &RawKernel, check: &mut Checker<'_>) -> Option<Kernel> {
     Some(Kernel {
         max_sources: max_sources?,
         max_edges: max_edges?,
+        max_identities: max_identities?,
+        max_unregistered: max_unregistered?,
+        ring_bytes: ring_bytes?,
         edge_attach: raw.edge_attach,
         events_per_source: events_per_source?,
         unanswered_after: unanswered_after?,

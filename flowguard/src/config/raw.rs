@@ -48,6 +48,9 @@ pub(super) struct RawGuard {
 pub(super) struct RawKernel {
     pub(super) max_sources: Spanned<i64>,
     pub(super) max_edges: Spanned<i64>,
+    pub(super) max_identities: Spanned<i64>,
+    pub(super) max_unregistered: Spanned<i64>,
+    pub(super) ring_bytes: Spanned<i64>,
     pub(super) edge_attach: EdgeAttach,
     pub(super) events_per_source: RawRate,
     pub(super) unanswered_after: Spanned<String>,

@@ -45,8 +45,23 @@ pub struct Status {
     pub totals: BTreeMap<ClassName, Totals>,
     /// What the kernel programs count about themselves.
     pub kernel: BTreeMap<String, u64>,
+    /// Events of the kernel that this daemon took in.
+    pub events_received: u64,
+    /// How full the kernel's tables are.
+    pub tables: BTreeMap<String, TableUse>,
     /// What is wrong, in plain words; empty is well.
     pub warnings: Vec<String>,
+}
+
+/// How full a table of the kernel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableUse {
+    /// Entries there are.
+    pub used: u64,
+    /// Entries there is room for.
+    pub capacity: u64,
+    /// How often this daemon wanted one more and there was no room; who asks again counts again.
+    pub refused: u64,
 }
 
 /// An element of `GET /v1/sources`.

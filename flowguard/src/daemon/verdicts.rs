@@ -45,6 +45,7 @@ impl State {
         self.refresh_addresses();
         self.sweep(&accounts, &now);
         self.register_newcomers(accounts.unregistered.keys().copied());
+        self.warn_full_tables(accounts.fallback_entries);
         self.look_at_settling_devices();
         self.look_at_routes();
         let mut samples = Vec::new();

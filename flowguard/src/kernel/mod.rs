@@ -20,6 +20,7 @@ mod programs;
 mod registry;
 mod settings;
 mod sys;
+mod tables;
 mod verdicts;
 
 pub use attach::{Device, Hooks};
@@ -34,4 +35,5 @@ pub use pins::{Pins, PinsLock};
 pub use programs::Role;
 pub use registry::{Identity, Registry};
 pub use settings::{Policy, SettingsBanks};
+pub use tables::{Full, Table};
 pub use verdicts::{Terms, Verdicts};

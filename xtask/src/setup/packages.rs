@@ -133,6 +133,18 @@ pub(crate) const TEST: &[Package] = &[
         why: "tests send mail as a script on a hacked site would",
         elsewhere: "swaks",
     },
+    Package {
+        name: "libnet-ssleay-perl",
+        sign: Sign::File("/usr/share/doc/libnet-ssleay-perl"),
+        why: "swaks speaks TLS with it",
+        elsewhere: "Net::SSLeay for Perl (perl-Net-SSLeay)",
+    },
+    Package {
+        name: "openssl",
+        sign: Sign::Program("openssl"),
+        why: "tests give their mail server a certificate",
+        elsewhere: "openssl",
+    },
 ];
 
 /// What fuzzing uses on top.

@@ -72,6 +72,8 @@ fn status() -> api::Status {
         verdicts: 0,
         totals: BTreeMap::new(),
         kernel: BTreeMap::new(),
+        events_received: 0,
+        tables: BTreeMap::new(),
         warnings: Vec::new(),
     }
 }
