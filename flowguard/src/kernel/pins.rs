@@ -10,8 +10,9 @@ use flowguard_common::{
     CONTRACT,
     names::{
         MAP_ADDRS, MAP_BANK, MAP_BUCKETS, MAP_CGROUPS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES,
-        MAP_EVENT_RATE, MAP_EVENTS, MAP_FALLBACK, MAP_FANOUT, MAP_FLOWS, MAP_NETNS, MAP_SETTINGS,
-        MAP_SOURCES, MAP_STAMPS, MAP_STATS, MAP_STRAY_RATE, MAP_TRUSTED, MAP_UIDS, MAP_VERDICTS,
+        MAP_EVENT_RATE, MAP_EVENTS, MAP_FALLBACK, MAP_FANOUT, MAP_FLOWS, MAP_NETNS, MAP_ON_THE_WAY,
+        MAP_SETTINGS, MAP_SOURCES, MAP_STAMPS, MAP_STATS, MAP_STRAY_RATE, MAP_TRUSTED, MAP_UIDS,
+        MAP_VERDICTS,
     },
 };
 use nix::{
@@ -24,7 +25,7 @@ use nix::{
 use super::KernelError;
 
 /// All maps; every one is pinned.
-pub(super) const MAPS: [&str; 21] = [
+pub(super) const MAPS: [&str; 22] = [
     MAP_CONTRACT,
     MAP_SETTINGS,
     MAP_BANK,
@@ -42,6 +43,7 @@ pub(super) const MAPS: [&str; 21] = [
     MAP_EVENT_RATE,
     MAP_EVENTS,
     MAP_FLOWS,
+    MAP_ON_THE_WAY,
     MAP_ADDRS,
     MAP_STRAY_RATE,
     MAP_STAMPS,
