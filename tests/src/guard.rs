@@ -66,6 +66,16 @@ impl<'lab> Guard<'lab> {
         Ok(fs::write(&self.config, text)?)
     }
 
+    /// Ends the daemon and starts it with another configuration file.
+    ///
+    /// # Errors
+    /// When it does not end or does not get ready.
+    pub fn restart_configured(&mut self, config: &Config) -> Result<()> {
+        self.terminate()?;
+        self.configure(&config.to_string())?;
+        self.restart()
+    }
+
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
         self.lab.dir().join("control.sock")

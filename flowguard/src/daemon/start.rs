@@ -101,11 +101,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     privilege::require()?;
     let host = find_host(&config)?;
     let pins = Pins::new(&config.paths.pins);
-    if options.replace
-        && pins
-            .contract()?
-            .is_some_and(|found| found != flowguard_common::CONTRACT)
-    {
+    if options.replace && matches!(pins.check_contract(), Err(KernelError::Contract { .. })) {
         let removed = kernel::detach(pins.dir())?;
         tracing::warn!(?removed, "removed the guard of another contract");
     }
@@ -225,17 +221,16 @@ fn open_store(path: &Path) -> Result<(Store, Option<String>), RunError> {
 }
 
 impl State {
-    /// An adopted guard keeps its size.
+    /// Registered sources keep their place, whatever is configured.
     fn warn_capacity(&mut self) {
         let (has, wants) = (
             self.kernel.registry.capacity(),
             self.config.kernel.max_sources,
         );
-        let what = (has != wants).then(|| {
+        let what = (has > wants).then(|| {
             format!(
-                "the attached guard has room for {has} sources, not the {wants} of \
-                 `kernel.max_sources`: `flowguard detach` and a start change that, and all counts \
-                 start from zero"
+                "{has} sources are registered, more than the {wants} of `kernel.max_sources`: they \
+                 keep their place, and no other gets one. Raise it"
             )
         });
         self.warn("capacity", what);

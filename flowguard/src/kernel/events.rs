@@ -4,7 +4,7 @@ use aya::maps::{MapData, RingBuf};
 use flowguard_common::{event::Event, names::MAP_EVENTS};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{KernelError, Pins};
+use super::{KernelError, generation::Generation};
 
 /// The one reader of the event ring.
 pub struct EventReader {
@@ -12,18 +12,18 @@ pub struct EventReader {
 }
 
 impl EventReader {
-    /// Opens the pinned ring.
+    /// Opens the ring.
     ///
     /// # Errors
     ///
     /// It is not there, or cannot be polled.
-    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
-        let ring = pins.open(MAP_EVENTS)?;
+    pub(super) fn open(maps: &Generation) -> Result<Self, KernelError> {
+        let ring = maps.open(MAP_EVENTS)?;
         // SAFETY: the ring owns its descriptor, which stays the same until the ring is dropped.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
         let ring = ring.map_err(|source| KernelError::File {
             action: "poll",
-            path: pins.map(MAP_EVENTS),
+            path: maps.path(MAP_EVENTS),
             source: source.into(),
         })?;
         Ok(Self { ring })

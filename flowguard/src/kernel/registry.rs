@@ -15,7 +15,7 @@ use flowguard_common::{
 };
 use jiff::Timestamp;
 
-use super::{KernelError, Pins};
+use super::{KernelError, generation::Generation};
 use crate::model::SourceName;
 
 /// A kernel identity that leads to a source.
@@ -66,19 +66,19 @@ struct UidRange {
 }
 
 impl Registry {
-    /// Opens the pinned maps and reads what they hold.
+    /// Opens the maps and reads what they hold.
     ///
     /// # Errors
     ///
     /// They are not there, or cannot be read.
-    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
+    pub(super) fn open(maps: &Generation) -> Result<Self, KernelError> {
         let mut registry = Self {
-            sources: pins.open(MAP_SOURCES)?,
-            uids: pins.open(MAP_UIDS)?,
-            cgroups: pins.open(MAP_CGROUPS)?,
-            netns: pins.open(MAP_NETNS)?,
-            edges: pins.open(MAP_EDGES)?,
-            capacity: pins.capacity(MAP_SOURCES)?,
+            sources: maps.open(MAP_SOURCES)?,
+            uids: maps.open(MAP_UIDS)?,
+            cgroups: maps.open(MAP_CGROUPS)?,
+            netns: maps.open(MAP_NETNS)?,
+            edges: maps.open(MAP_EDGES)?,
+            capacity: maps.raw(MAP_SOURCES)?.shape.max_entries,
             names: Vec::new(),
             ids: HashMap::new(),
             identities: HashMap::new(),

@@ -18,6 +18,7 @@ mod mail;
 mod order;
 mod policy;
 mod reload;
+mod replace;
 
 /// A user every Debian has, and its source.
 const WWW: (&str, &str) = ("www-data", "user:www-data");
