@@ -11,6 +11,8 @@ use std::{
 
 /// Where `cargo xtask build` puts the programs, under cargo's target folder.
 const OBJECT: &str = "bpf/flowguard-ebpf.o";
+/// And `cargo xtask test` those of another layout.
+const GROWN_OBJECT: &str = "bpf/flowguard-ebpf-grown.o";
 
 #[expect(
     clippy::print_stderr,
@@ -18,9 +20,14 @@ const OBJECT: &str = "bpf/flowguard-ebpf.o";
 )]
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
-    let Some(object) = env::var_os("OUT_DIR").and_then(|out| find(Path::new(&out))) else {
+    let wanted = match env::var_os("CARGO_FEATURE_GROWN") {
+        Some(_) => GROWN_OBJECT,
+        None => OBJECT,
+    };
+    let object = env::var_os("OUT_DIR").and_then(|out| find(Path::new(&out), wanted));
+    let Some(object) = object else {
         eprintln!(
-            "the BPF programs ({OBJECT} under the target folder) are not built: run `cargo xtask build`"
+            "the BPF programs ({wanted} under the target folder) are not built: run `cargo xtask build`"
         );
         return ExitCode::FAILURE;
     };
@@ -31,8 +38,8 @@ fn main() -> ExitCode {
 
 /// Looks upwards from cargo's folder for this build script: only cargo knows where its target
 /// folder is, and how deep in it this one.
-fn find(out: &Path) -> Option<PathBuf> {
+fn find(out: &Path, wanted: &str) -> Option<PathBuf> {
     out.ancestors()
-        .map(|folder| folder.join(OBJECT))
+        .map(|folder| folder.join(wanted))
         .find(|object| object.is_file())
 }

@@ -17,10 +17,13 @@ pub struct ClassCounters {
     /// `CLOCK_BOOTTIME` of the last attempt, in nanoseconds.
     pub last_seen_ns: u64,
     /// Room for the counters of hooks to come; zero.
-    pub reserved: [u64; 10],
+    pub reserved: [u64; RESERVED],
 }
 
-const _: () = assert!(size_of::<ClassCounters>() == 128);
+/// Words of [`ClassCounters`] without a meaning yet.
+pub const RESERVED: usize = if cfg!(feature = "grown") { 18 } else { 10 };
+
+const _: () = assert!(size_of::<ClassCounters>() == 128 - 8 * 10 + 8 * RESERVED);
 
 /// What the guard counts about itself, as indices of the `STATS` map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use flowguard_common::{
     addr::{self, Addr},
     class::Class,
-    counters::{ClassCounters, Stat},
+    counters::{ClassCounters, RESERVED, Stat},
     fanout::{self, FANOUT_WORDS, Fanout},
     settings::Settings,
     source::{FallbackEntry, FallbackKey},
@@ -135,7 +135,7 @@ static NOTHING_YET: FallbackEntry = FallbackEntry {
         destinations: 0,
         retransmits: 0,
         last_seen_ns: 0,
-        reserved: [0; 10],
+        reserved: [0; RESERVED],
     },
     fanout: Fanout {
         epoch: 0,

@@ -3,8 +3,9 @@
 use std::{
     env::consts::ARCH,
     ffi::{OsStr, OsString},
-    fs,
+    fs::{self, Permissions},
     io::ErrorKind,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -50,13 +51,62 @@ pub(crate) fn everything(ready: &Ready, release: bool) -> Result<PathBuf> {
     Ok(paths::target()?.join(profile).join("flowguard"))
 }
 
+/// The binaries that are tested: one that can be made to fail at each step of its start, and the
+/// same with maps of another layout.
+#[derive(Debug)]
+pub(crate) struct Tested {
+    pub(crate) flowguard: PathBuf,
+    pub(crate) grown: PathBuf,
+}
+
+impl Tested {
+    /// What the tests are told by their environment.
+    pub(crate) fn env(&self) -> [(&'static str, &Path); 2] {
+        [
+            ("FLOWGUARD_BIN", &self.flowguard),
+            ("FLOWGUARD_GROWN_BIN", &self.grown),
+        ]
+    }
+}
+
+/// Builds what is tested, on a machine that is set up.
+pub(crate) fn tested(ready: &Ready) -> Result<Tested> {
+    object_of(ready, &["grown"], &paths::grown_object()?)?;
+    object(ready)?;
+    Ok(Tested {
+        flowguard: tested_binary("flowguard", "failpoints")?,
+        grown: tested_binary("flowguard-grown", "failpoints,grown")?,
+    })
+}
+
+/// Builds the binary with these features and keeps a copy, which the next build leaves alone.
+fn tested_binary(name: &str, features: &str) -> Result<PathBuf> {
+    let mut cargo = invoke::cargo();
+    cargo.args(["build", "--package", "flowguard", "--bin", "flowguard"]);
+    invoke::run(cargo.args(["--features", features]))?;
+    let copy = paths::tested(name)?;
+    if let Some(folder) = copy.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    copy_if_different(&paths::target()?.join("debug/flowguard"), &copy)?;
+    fs::set_permissions(&copy, Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make {} executable", copy.display()))?;
+    Ok(copy)
+}
+
 /// Builds the BPF programs into the object that the binary embeds.
 pub(crate) fn object(ready: &Ready) -> Result<()> {
-    invoke::run(bpf_cargo(ready, "build")?.arg("--release"))?;
+    object_of(ready, &[], &paths::bpf_object()?)
+}
+
+fn object_of(ready: &Ready, features: &[&str], to: &Path) -> Result<()> {
+    let mut cargo = bpf_cargo(ready, "build")?;
+    invoke::run(cargo.args(["--release", "--features", &features.join(",")]))?;
     let built = paths::bpf_target()?
         .join(TARGET)
         .join("release/flowguard-ebpf");
-    copy_if_different(&built, &paths::bpf_object()?)
+    copy_if_different(&built, to)
 }
 
 /// A cargo command on the BPF programs' crate, for their target.

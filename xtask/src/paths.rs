@@ -34,6 +34,16 @@ pub(crate) fn bpf_object() -> Result<PathBuf> {
     Ok(bpf_target()?.join("flowguard-ebpf.o"))
 }
 
+/// The same programs with maps of another layout, for tests. `flowguard/build.rs` looks for it, too.
+pub(crate) fn grown_object() -> Result<PathBuf> {
+    Ok(bpf_target()?.join("flowguard-ebpf-grown.o"))
+}
+
+/// A `flowguard` that was built for tests only.
+pub(crate) fn tested(name: &str) -> Result<PathBuf> {
+    Ok(target()?.join("tested").join(name))
+}
+
 /// The root that `cargo install` is given for tools of our own; they survive `git clean` and go
 /// with `cargo clean`.
 pub(crate) fn tools() -> Result<PathBuf> {

@@ -15,7 +15,10 @@ use crate::{
         netns::NetnsError,
         peers::Peer,
     },
-    kernel::{Identity, KernelError, Role},
+    kernel::{
+        Identity, KernelError, Role,
+        steps::{Step, reached},
+    },
     model::escape,
 };
 
@@ -180,10 +183,13 @@ impl State {
         // The device first: from the moment the connect hooks leave the counting to it, it counts.
         let registry = &mut self.kernel.registry;
         registry.lead_edge(link.ifindex, source, layer)?;
+        reached(Step::DeviceLed)?;
         self.kernel
             .hooks
             .attach(link.ifindex, &link.name, Role::Edge)?;
-        self.kernel.registry.settle_edge(link.ifindex)
+        reached(Step::DeviceAttached)?;
+        self.kernel.registry.settle_edge(link.ifindex)?;
+        reached(Step::DeviceSettled)
     }
 
     fn device_gone(&mut self, ifindex: u32) {

@@ -25,7 +25,10 @@ use crate::{
         links::LinkError,
         netns::{self, NetnsError},
     },
-    kernel::{self, EdgeMethod, EventReader, Kernel, KernelError, Loaded, Pins},
+    kernel::{
+        self, EdgeMethod, EventReader, Kernel, KernelError, Loaded, Pins,
+        steps::{Step, reached},
+    },
     policy::Engine,
     store::{Opened, Store},
 };
@@ -159,10 +162,13 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     let addresses = state.local_addresses(&state.config);
     let config = state.config.clone();
     state.put_in_force(&config, addresses)?;
+    reached(Step::PolicyInForce)?;
     state.adopt_verdicts()?;
     state.square_records();
     state.exempt_all_or_not();
+    reached(Step::VerdictsAdopted)?;
     state.adopt_cgroups()?;
+    reached(Step::CgroupsAdopted)?;
     state.look_users_up_again();
     // The first look is the baseline: whatever happens from now on is news.
     state.tick();

@@ -68,6 +68,12 @@ steps! {
     CgroupsAdopted = "cgroups-adopted",
     /// The daemon is ready to serve.
     Ready = "ready",
+    /// A device's packets lead to a source; after each.
+    DeviceLed = "device-led",
+    /// Programs were attached to a device, or replaced there; after each.
+    DeviceAttached = "device-attached",
+    /// The connect hooks leave the counting to a device; after each.
+    DeviceSettled = "device-settled",
 }
 
 /// Goes on; or not, if a test wants it so: `return(error)` fails, `return(kill)` is a SIGKILL.
@@ -76,7 +82,7 @@ pub fn reached(step: Step) -> Result<(), KernelError> {
     fail::fail_point!(step.name(), |action| {
         if action.as_deref() == Some("kill") {
             // It does not return; if it could not be sent, the error below tells.
-            drop(nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL));
+            nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL).ok();
         }
         Err(KernelError::Injected { step: step.name() })
     });
