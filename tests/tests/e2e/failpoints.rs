@@ -79,7 +79,7 @@ impl<'lab> Scene<'lab> {
         let guard = Guard::start(lab, &Config::observe(lab).sized(64, 16))?;
         guard.await_edge(WEB.1)?;
         guard.await_identity(WEB.0, "edge fge0")?;
-        let of = |name| -> Result<Client> { Ok(lab.client(User::named(name)?)?) };
+        let of = |name| -> Result<Client> { lab.client(User::named(name)?) };
         let scene = Self {
             free: of(WWW.0)?.to(&["198.18.0.1-198.18.0.9"]),
             blocked: of(GAMES.0)?,
