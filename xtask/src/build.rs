@@ -71,7 +71,7 @@ impl Tested {
 
 /// Builds what is tested, on a machine that is set up.
 pub(crate) fn tested(ready: &Ready) -> Result<Tested> {
-    object_of(ready, &["grown"], &paths::grown_object()?)?;
+    objects(ready, &GROWN_FORMS)?;
     object(ready)?;
     Ok(Tested {
         flowguard: tested_binary("flowguard", "failpoints")?,
@@ -95,18 +95,36 @@ fn tested_binary(name: &str, features: &str) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// Builds the BPF programs into the object that the binary embeds.
+/// The two forms of the BPF programs: the features they are built with, and the object's name,
+/// by which `flowguard/build.rs` finds it.
+pub(crate) const FORMS: [(&[&str], &str); 2] = [
+    // For kernels before 5.12. First, so that what is left in cargo's folder is the usual form.
+    (&["--features", "legacy"], "flowguard-ebpf-legacy.o"),
+    (&[], "flowguard-ebpf.o"),
+];
+
+/// The same with maps of another layout, for tests.
+const GROWN_FORMS: [(&[&str], &str); 2] = [
+    (
+        &["--features", "grown,legacy"],
+        "flowguard-ebpf-grown-legacy.o",
+    ),
+    (&["--features", "grown"], "flowguard-ebpf-grown.o"),
+];
+
+/// Builds the BPF programs into the objects that the binary embeds.
 pub(crate) fn object(ready: &Ready) -> Result<()> {
-    object_of(ready, &[], &paths::bpf_object()?)
+    objects(ready, &FORMS)
 }
 
-fn object_of(ready: &Ready, features: &[&str], to: &Path) -> Result<()> {
-    let mut cargo = bpf_cargo(ready, "build")?;
-    invoke::run(cargo.args(["--release", "--features", &features.join(",")]))?;
-    let built = paths::bpf_target()?
-        .join(TARGET)
-        .join("release/flowguard-ebpf");
-    copy_if_different(&built, to)
+fn objects(ready: &Ready, forms: &[(&[&str], &str)]) -> Result<()> {
+    let target = paths::bpf_target()?;
+    let built = target.join(TARGET).join("release/flowguard-ebpf");
+    for (features, object) in forms {
+        invoke::run(bpf_cargo(ready, "build")?.arg("--release").args(*features))?;
+        copy_if_different(&built, &target.join(object))?;
+    }
+    Ok(())
 }
 
 /// A cargo command on the BPF programs' crate, for their target.

@@ -29,16 +29,6 @@ pub(crate) fn bpf_target() -> Result<PathBuf> {
     Ok(target()?.join("bpf"))
 }
 
-/// The built BPF programs. `flowguard/build.rs` looks for this file by its last two names.
-pub(crate) fn bpf_object() -> Result<PathBuf> {
-    Ok(bpf_target()?.join("flowguard-ebpf.o"))
-}
-
-/// The same programs with maps of another layout, for tests. `flowguard/build.rs` looks for it, too.
-pub(crate) fn grown_object() -> Result<PathBuf> {
-    Ok(bpf_target()?.join("flowguard-ebpf-grown.o"))
-}
-
 /// A `flowguard` that was built for tests only.
 pub(crate) fn tested(name: &str) -> Result<PathBuf> {
     Ok(target()?.join("tested").join(name))

@@ -8,7 +8,7 @@ use super::{
     view::{self, Tone, View},
 };
 use crate::{
-    control::api::Status,
+    control::api::{Status, TableUse},
     model::{Mode, escape},
 };
 
@@ -55,6 +55,11 @@ fn hooks(hooks: &[String]) -> String {
     } else {
         names.join(", ")
     }
+}
+
+/// Whether a table is four fifths full, or somebody found no room in it.
+const fn worth_a_look(usage: &TableUse) -> bool {
+    usage.refused > 0 || usage.used.saturating_mul(5) >= usage.capacity.saturating_mul(4)
 }
 
 fn render(view: &View, status: &Status) -> String {
@@ -135,6 +140,32 @@ fn render(view: &View, status: &Status) -> String {
         text.push('\n');
         text.push_str(&table.render());
     }
+    let filling: Vec<_> = status
+        .tables
+        .iter()
+        .filter(|(_, usage)| worth_a_look(usage))
+        .collect();
+    if !filling.is_empty() {
+        let mut table = Table::new(
+            view,
+            &[
+                Column::Text("TABLE"),
+                Column::Number("USED"),
+                Column::Number("ROOM"),
+                Column::Number("REFUSED"),
+            ],
+        );
+        for (name, usage) in filling {
+            table.row([
+                plain(escape(name)),
+                plain(usage.used),
+                plain(usage.capacity),
+                plain(usage.refused),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&table.render());
+    }
     if !status.warnings.is_empty() {
         text.push_str("\nWARNINGS\n");
         for warning in &status.warnings {
@@ -151,6 +182,14 @@ mod tests {
 
     use super::{super::testing, *};
     use crate::model::ClassName;
+
+    fn usage(used: u64, capacity: u64, refused: u64) -> TableUse {
+        TableUse {
+            used,
+            capacity,
+            refused,
+        }
+    }
 
     #[test]
     fn the_status_is_told_in_words() {
@@ -172,6 +211,12 @@ mod tests {
                 ("events_delivered".to_owned(), 9),
                 ("packets_unparsed".to_owned(), 0),
             ]),
+            events_received: 9,
+            tables: BTreeMap::from([
+                ("edges".to_owned(), usage(12, 1_024, 0)),
+                ("sources".to_owned(), usage(900, 1_000, 0)),
+                ("uids".to_owned(), usage(3, 64, 1)),
+            ]),
             warnings: vec!["no events for an hour".to_owned()],
         };
         assert_eq!(
@@ -190,6 +235,10 @@ direct        12       1           0             3
 
 KERNEL            COUNT
 events_delivered      9
+
+TABLE    USED  ROOM  REFUSED
+sources   900  1000        0
+uids        3    64        1
 
 WARNINGS
   no events for an hour

@@ -81,6 +81,19 @@ impl<'a> Checker<'a> {
         self.accept(key, value, result)
     }
 
+    /// Bytes of a ring buffer.
+    pub(super) fn ring(&mut self, key: &str, value: &Spanned<i64>) -> Option<u32> {
+        // The smallest page there is, and far below what the kernel refuses.
+        let bytes = self.integer::<u32>(key, value, 4_096, 1 << 28)?;
+        let result = bytes.is_power_of_two().then_some(bytes).ok_or_else(|| {
+            format!(
+                "{bytes} is no power of two: write {}",
+                bytes.next_power_of_two()
+            )
+        });
+        self.accept(key, value, result)
+    }
+
     /// A duration such as `5m` between two bounds.
     pub(super) fn duration(
         &mut self,

@@ -6,14 +6,14 @@ use flowguard_common::{fanout::FANOUT_BITS, names::MAX_TRUSTED};
 use serde_spanned::Spanned;
 
 use super::{
-    Ceilings, Config, Exempt, Guard, Kernel, Paths, Policy,
+    Ceilings, Config, Exempt, Guard, Kernel, Paths, Policy, Uplinks,
     check::Checker,
     containers::ContainerPatterns,
     edges::EdgeNames,
     error::Problem,
     raw::{
         RawAction, RawCeilings, RawConfig, RawContainer, RawEdges, RawExempt, RawGuard, RawKernel,
-        RawPaths, RawRate, RawRule,
+        RawPaths, RawRate, RawRule, RawUplinks,
     },
 };
 use crate::policy::{Rule, RuleAction};
@@ -53,11 +53,13 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         Duration::from_mins(1),
     );
     let edges = edges(&raw.edges, check);
+    let uplinks = uplinks(&raw.uplinks, check);
     let exempt = exempt(&raw.exempt, check);
     let containers = containers(&raw.container, check);
     let rules = rules(&raw.rule, check);
     Some(Config {
         origin: None,
+        socket: None,
         mode: raw.mode,
         paths: paths?,
         guard: guard?,
@@ -65,6 +67,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         ceilings: ceilings?,
         policy: Policy { tick: tick? },
         edges: edges?,
+        uplinks: uplinks?,
         exempt: exempt?,
         containers,
         rules: rules?,
@@ -132,12 +135,26 @@ fn guard(raw: &RawGuard, text_len: usize, check: &mut Checker<'_>) -> Option<Gua
 fn kernel(raw: &RawKernel, check: &mut Checker<'_>) -> Option<Kernel> {
     let max_sources = check.integer("kernel.max_sources", &raw.max_sources, 64, 1_000_000);
     let max_edges = check.integer("kernel.max_edges", &raw.max_edges, 16, 65_536);
+    let mut room = |key, value| check.integer(key, value, 64, 10_000_000);
+    let max_identities = room("kernel.max_identities", &raw.max_identities);
+    let max_unregistered = room("kernel.max_unregistered", &raw.max_unregistered);
+    let ring_bytes = check.ring("kernel.ring_bytes", &raw.ring_bytes);
     let events_per_source = check.rate("kernel.events_per_source", &raw.events_per_source);
+    let unanswered_after = check.duration(
+        "kernel.unanswered_after",
+        &raw.unanswered_after,
+        SECOND,
+        Duration::from_mins(15),
+    );
     Some(Kernel {
         max_sources: max_sources?,
         max_edges: max_edges?,
+        max_identities: max_identities?,
+        max_unregistered: max_unregistered?,
+        ring_bytes: ring_bytes?,
         edge_attach: raw.edge_attach,
         events_per_source: events_per_source?,
+        unanswered_after: unanswered_after?,
     })
 }
 
@@ -160,6 +177,15 @@ fn edges(raw: &RawEdges, check: &mut Checker<'_>) -> Option<EdgeNames> {
     let include = check.globs("edges.include", &raw.include);
     let exclude = check.globs("edges.exclude", &raw.exclude);
     Some(EdgeNames::new(include?, exclude?))
+}
+
+fn uplinks(raw: &RawUplinks, check: &mut Checker<'_>) -> Option<Uplinks> {
+    let include = check.globs("uplinks.include", &raw.include);
+    let exclude = check.globs("uplinks.exclude", &raw.exclude);
+    Some(Uplinks {
+        auto: raw.auto,
+        names: EdgeNames::new(include?, exclude?),
+    })
 }
 
 fn exempt(raw: &[RawExempt], check: &mut Checker<'_>) -> Option<Vec<Exempt>> {

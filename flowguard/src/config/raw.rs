@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) ceilings: RawCeilings,
     pub(super) policy: RawPolicy,
     pub(super) edges: RawEdges,
+    pub(super) uplinks: RawUplinks,
     pub(super) exempt: Vec<RawExempt>,
     pub(super) container: Vec<RawContainer>,
     pub(super) rule: Vec<RawRule>,
@@ -47,8 +48,12 @@ pub(super) struct RawGuard {
 pub(super) struct RawKernel {
     pub(super) max_sources: Spanned<i64>,
     pub(super) max_edges: Spanned<i64>,
+    pub(super) max_identities: Spanned<i64>,
+    pub(super) max_unregistered: Spanned<i64>,
+    pub(super) ring_bytes: Spanned<i64>,
     pub(super) edge_attach: EdgeAttach,
     pub(super) events_per_source: RawRate,
+    pub(super) unanswered_after: Spanned<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,6 +84,14 @@ pub(super) struct RawPolicy {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section [edges]")]
 pub(super) struct RawEdges {
+    pub(super) include: Vec<Spanned<String>>,
+    pub(super) exclude: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [uplinks]")]
+pub(super) struct RawUplinks {
+    pub(super) auto: bool,
     pub(super) include: Vec<Spanned<String>>,
     pub(super) exclude: Vec<Spanned<String>>,
 }

@@ -65,11 +65,15 @@ fn defaults_are_what_the_design_says() {
         Kernel {
             max_sources: flowguard_common::names::DEFAULT_SOURCES,
             max_edges: flowguard_common::names::DEFAULT_EDGES,
+            max_identities: flowguard_common::names::MAX_KEYS,
+            max_unregistered: flowguard_common::names::MAX_FALLBACK,
+            ring_bytes: flowguard_common::names::RING_BYTES,
             edge_attach: EdgeAttach::Auto,
             events_per_source: Rate {
                 interval_ns: 100_000_000,
                 burst: 50
             },
+            unanswered_after: Duration::from_secs(150),
         }
     );
     assert_eq!(config.ceilings, Ceilings::default());

@@ -45,8 +45,23 @@ pub struct Status {
     pub totals: BTreeMap<ClassName, Totals>,
     /// What the kernel programs count about themselves.
     pub kernel: BTreeMap<String, u64>,
+    /// Events of the kernel that this daemon took in.
+    pub events_received: u64,
+    /// How full the kernel's tables are.
+    pub tables: BTreeMap<String, TableUse>,
     /// What is wrong, in plain words; empty is well.
     pub warnings: Vec<String>,
+}
+
+/// How full a table of the kernel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableUse {
+    /// Entries there are.
+    pub used: u64,
+    /// Entries there is room for.
+    pub capacity: u64,
+    /// How often this daemon wanted one more and there was no room; who asks again counts again.
+    pub refused: u64,
 }
 
 /// An element of `GET /v1/sources`.
@@ -114,9 +129,9 @@ pub struct Event {
     pub source: String,
     /// Which class.
     pub class: ClassName,
-    /// `pass`, `deny` or `would-deny`.
+    /// `pass`, `deny`, `would-deny` or `redirect`.
     pub decision: String,
-    /// `connect4`, `connect6` or `edge`.
+    /// `connect4`, `connect6`, `edge`, `gateway`, or `uplink` for strays.
     pub hook: String,
     /// Destination address.
     pub dst: std::net::IpAddr,
@@ -124,6 +139,22 @@ pub struct Event {
     pub dport: u16,
     /// Process, where a hook could know it.
     pub process: Option<Process>,
+}
+
+/// A mail server's reply that says no.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// When.
+    pub time: Timestamp,
+    /// Which class the connection is of.
+    pub class: ClassName,
+    /// The server.
+    pub server: std::net::IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// First line of the reply, at most 200 bytes, unescaped; the local parts of addresses are
+    /// replaced by an ellipsis.
+    pub text: String,
 }
 
 /// The process behind an attempt.
@@ -169,6 +200,9 @@ pub struct VerdictRecord {
     pub observations: Vec<Observation>,
     /// Attempts from around that time.
     pub events: Vec<Event>,
+    /// Replies from around that time.
+    #[serde(default)]
+    pub replies: Vec<Reply>,
 }
 
 /// A rate: so many at once, then one per interval.
@@ -220,6 +254,9 @@ pub struct SourceDetail {
     pub verdicts: Vec<VerdictRecord>,
     /// Its last attempts, newest first.
     pub events: Vec<Event>,
+    /// Replies that said no to it, newest first.
+    #[serde(default)]
+    pub replies: Vec<Reply>,
 }
 
 /// `POST /v1/block`, `POST /v1/allow`.

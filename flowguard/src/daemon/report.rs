@@ -59,6 +59,13 @@ impl State {
                 .iter()
                 .map(|stat| (stat.name().to_owned(), self.kernel.counters.stat(*stat)))
                 .collect(),
+            events_received: self.events_received,
+            tables: self
+                .tables(accounts.fallback_entries)
+                .into_iter()
+                .map(|(table, usage)| (table.name().to_owned(), usage))
+                .chain([("trusted".to_owned(), self.trusted_use())])
+                .collect(),
             warnings: self.warnings.values().cloned().collect(),
         })
     }
@@ -129,6 +136,7 @@ impl State {
                 .collect(),
             verdicts,
             events: self.evidence.of(id, None),
+            replies: self.evidence.replies_of(id, None),
         })
     }
 
@@ -152,6 +160,7 @@ impl State {
             identities: Vec::new(),
             verdicts,
             events: Vec::new(),
+            replies: Vec::new(),
         })
     }
 

@@ -2,7 +2,10 @@
 
 use std::{io, time::Duration};
 
-use flowguard_common::event::{Event, NO_SOURCE};
+use flowguard_common::{
+    event::{Event, Hook, NO_SOURCE, ReplyEvent},
+    source::{KEY_NETNS, KEY_UID},
+};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -22,7 +25,7 @@ use crate::{
     control::server::{self, Access},
     identity::{cgroup_watch::CgroupWatch, links::LinkWatch},
     kernel::{
-        Identity,
+        Identity, Record,
         offline::full_name,
         steps::{Step, reached},
     },
@@ -32,6 +35,9 @@ use crate::{
 const WORKERS: usize = 2;
 /// Events taken from the ring at once, so that a flood of them does not hold up anything else.
 const EVENTS_AT_ONCE: usize = 256;
+
+/// Events taken before rules are weighed; as many as a ring of the default size holds.
+const EVENTS_BEFORE_TICK: usize = 16_384;
 
 /// Runs the daemon until a signal stops it. `ready` gets a handle once the guard is in force.
 ///
@@ -115,7 +121,11 @@ async fn guard(
             Some(event) = links.recv() => state.on_link(event),
             Some(event) = cgroups.recv() => state.on_cgroup(event),
             Some(answer) = lookups.recv() => state.on_lookup(answer),
-            _ = tick.tick() => state.tick(),
+            _ = tick.tick() => {
+                // What is counted by now is explained by events that came before.
+                state.take_events(&events.ready(EVENTS_BEFORE_TICK));
+                state.tick();
+            }
             Some(request) = asked.recv() => {
                 let reloads = matches!(request, Request::Reload(_));
                 state.answer(request).await;
@@ -128,9 +138,7 @@ async fn guard(
                     action: "read the kernel's events",
                     source,
                 })?;
-                for event in events {
-                    state.on_event(&event);
-                }
+                state.take_events(&events);
             }
             ended = &mut link_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
             ended = &mut cgroup_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
@@ -174,6 +182,21 @@ fn broken(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> RunErr
     }
 }
 
+/// What strays are called in place of a source.
+const STRAY: &str = "stray";
+
+/// Who should be registered, by what the hook went by when it found nobody. None: nobody can be.
+fn identity_behind(event: &Event) -> Option<Identity> {
+    if event.hook == Hook::Uplink as u8 {
+        return None;
+    }
+    match event.key {
+        KEY_UID => u32::try_from(event.id).ok().map(Identity::Uid),
+        KEY_NETNS => Some(Identity::Netns(event.id)),
+        _ => None,
+    }
+}
+
 /// A pinned map, a link and a device each need a descriptor while they are handled.
 fn raise_open_files() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
@@ -188,33 +211,63 @@ impl State {
         match answer {
             Lookup::User { uid, name } => self.on_user(uid, name),
             Lookup::Subordinate { uid, range } => self.on_subordinate(uid, &range),
+            Lookup::Uplinks(found) => self.on_uplinks(found),
             Lookup::Peers { links, peers } => self.on_peers(&links, peers),
         }
     }
 
-    pub(super) fn on_event(&mut self, event: &Event) {
-        if event.source != NO_SOURCE {
-            self.keep_event(event.source, event);
-            return;
-        }
-        let identity = self.identity_behind(event);
-        match self.kernel.registry.lookup(identity) {
-            Some(source) => self.keep_event(source, event),
-            None => {
-                self.waiting.entry(identity).or_default().push(*event);
-                self.on_newcomer(identity);
+    fn take_events(&mut self, events: &[Record]) {
+        self.events_received += events.len() as u64;
+        for event in events {
+            match event {
+                Record::Attempt(event) => self.on_event(event),
+                Record::Reply(reply) => self.on_reply(reply),
             }
         }
     }
 
-    /// What the connect hooks went by when they found nobody registered.
-    fn identity_behind(&self, event: &Event) -> Identity {
-        let foreign = self.host.netns != 0 && event.netns != self.host.netns;
-        if foreign && event.uid == 0 {
-            Identity::Netns(event.netns)
-        } else {
-            Identity::Uid(event.uid)
+    fn on_event(&mut self, event: &Event) {
+        if event.source != NO_SOURCE {
+            self.keep_event(event.source, event);
+            return;
         }
+        let Some(identity) = identity_behind(event) else {
+            self.on_stray(event);
+            return;
+        };
+        match self.kernel.registry.lookup(identity) {
+            Some(source) => self.keep_event(source, event),
+            None => {
+                if self.on_newcomer(identity) {
+                    self.keep_waiting(identity, event);
+                }
+            }
+        }
+    }
+
+    /// A mail server said no to somebody.
+    fn on_reply(&mut self, reply: &ReplyEvent) {
+        if let Some(reply) = evidence::readable_reply(reply, &self.now()) {
+            self.evidence.add_reply(reply.0, reply.1);
+        }
+    }
+
+    /// A connection left the host that nobody accounts for.
+    fn on_stray(&mut self, event: &Event) {
+        let Some(stray) = evidence::readable(event, STRAY.to_owned(), &self.now()) else {
+            return;
+        };
+        self.warn(
+            "strays",
+            Some(format!(
+                "SMTP connections leave this host that belong to no source, the last one to {} port \
+                 {} by a raw or packet socket of uid {}, or forwarded from a device that is no edge: \
+                 find out who makes them (`flowguard events` shows them as {STRAY})",
+                stray.dst, stray.dport, event.uid
+            )),
+        );
+        drop(self.broadcast.send(stray.clone()));
+        self.evidence.add_stray(stray);
     }
 
     pub(super) fn keep_event(&mut self, source: u32, event: &Event) {

@@ -10,11 +10,14 @@ use std::{
 };
 
 use aya::{
-    Ebpf,
-    programs::{CgroupAttachMode, Program, ProgramError, links::FdLink},
+    Ebpf, TestRun as _,
+    programs::{CgroupAttachMode, Program, ProgramError, TestRunOptions, links::FdLink},
 };
-
-use flowguard_common::names::MAP_EDGES;
+use flowguard_common::{
+    flow::{FLOWS_PER_DEVICE, FLOWS_PER_SWEEP},
+    names::{MAP_EDGES, PROG_SWEEP},
+    source::Edge,
+};
 
 use super::{
     KernelError, Pins,
@@ -151,7 +154,7 @@ impl Hooks {
             .entries()
             .map_err(|source| KernelError::raw(MAP_EDGES, source))?;
         for hook in self.loaded.iter().copied() {
-            let Site::Device(_, way) = hook.site else {
+            let Site::Device(role, way) = hook.site else {
                 continue;
             };
             let program = programs::program(&mut self.object, hook.program)?;
@@ -166,9 +169,11 @@ impl Hooks {
                 device::replace_link(program, hook.program, &pin)?;
                 reached(Step::DeviceReplaced)?;
             }
-            for (ifindex, _) in &devices {
+            for (ifindex, device) in &devices {
                 let ifindex = value_of(ifindex);
-                if !linked.contains(&ifindex)
+                // Programs of another role have their filter in the same place.
+                if value_of::<Edge>(device).role == role.number()
+                    && !linked.contains(&ifindex)
                     && device::replace_filter(program, hook.program, way, ifindex)?
                 {
                     reached(Step::DeviceReplaced)?;
@@ -192,6 +197,29 @@ impl Hooks {
                 tracing::debug!(%error, pin, "detaching");
             }
             unpin(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Settles attempts of one device that nobody answered in time.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn sweep(&mut self, slot: u32, source: u32) -> Result<(), KernelError> {
+        if !self.loaded.iter().any(|hook| hook.program == PROG_SWEEP) {
+            return Ok(());
+        }
+        let program = programs::program(&mut self.object, PROG_SWEEP)?;
+        let refused = programs::refused(PROG_SWEEP);
+        let Program::SchedClassifier(program) = program else {
+            return Err(refused(ProgramError::UnexpectedProgramType));
+        };
+        for part in 0..FLOWS_PER_DEVICE / FLOWS_PER_SWEEP {
+            let packet = [slot, source, part, 0].map(u32::to_ne_bytes);
+            let mut options = TestRunOptions::new();
+            options.data_in = Some(packet.as_flattened());
+            program.test_run(options).map_err(refused)?;
         }
         Ok(())
     }

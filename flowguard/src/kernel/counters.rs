@@ -7,7 +7,7 @@ use flowguard_common::{
 };
 
 use super::{KernelError, generation::Generation, raw::value_of, sys::Words};
-use crate::model::Totals;
+use crate::model::{Replies, Totals};
 
 /// An array of structs of words, mapped into memory. Its elements may be of another version.
 #[derive(Debug)]
@@ -127,6 +127,17 @@ pub(super) fn add(to: &mut ClassCounters, more: &ClassCounters) {
     to.would_deny += more.would_deny;
     to.destinations += more.destinations;
     to.retransmits += more.retransmits;
+    to.established += more.established;
+    to.refused += more.refused;
+    to.timed_out += more.timed_out;
+    to.redirected += more.redirected;
+    to.bytes += more.bytes;
+    for (to, more) in to.replies.iter_mut().zip(more.replies) {
+        *to += more;
+    }
+    to.messages += more.messages;
+    to.encrypted += more.encrypted;
+    to.open_ms += more.open_ms;
     to.last_seen_ns = to.last_seen_ns.max(more.last_seen_ns);
 }
 
@@ -138,16 +149,62 @@ impl From<ClassCounters> for Totals {
             would_deny: counters.would_deny,
             destinations: counters.destinations,
             retransmits: counters.retransmits,
+            established: counters.established,
+            refused: counters.refused,
+            timed_out: counters.timed_out,
+            redirected: counters.redirected,
+            bytes: counters.bytes,
+            replies: counters.replies.into(),
+            messages: counters.messages,
+            encrypted: counters.encrypted,
+            open_ms: counters.open_ms,
         }
     }
 }
 
+/// Adds the fields named, each as far as it goes: what comes from a socket may be anything.
+macro_rules! add_fields {
+    ($to:expr, $more:expr, $($field:ident),+) => {
+        $( $to.$field = $to.$field.saturating_add($more.$field); )+
+    };
+}
+
 impl std::ops::AddAssign for Totals {
-    fn add_assign(&mut self, other: Self) {
-        self.attempts += other.attempts;
-        self.denied += other.denied;
-        self.would_deny += other.would_deny;
-        self.destinations += other.destinations;
-        self.retransmits += other.retransmits;
+    fn add_assign(&mut self, more: Self) {
+        add_fields!(
+            self,
+            more,
+            attempts,
+            denied,
+            would_deny,
+            destinations,
+            retransmits,
+            established,
+            refused,
+            timed_out,
+            redirected,
+            bytes,
+            messages,
+            encrypted,
+            open_ms
+        );
+        self.replies += more.replies;
+    }
+}
+
+impl std::ops::AddAssign for Replies {
+    fn add_assign(&mut self, more: Self) {
+        add_fields!(self, more, ok, more, later, never);
+    }
+}
+
+impl From<[u64; 4]> for Replies {
+    fn from([ok, more, later, never]: [u64; 4]) -> Self {
+        Self {
+            ok,
+            more,
+            later,
+            never,
+        }
     }
 }

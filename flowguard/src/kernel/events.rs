@@ -1,7 +1,12 @@
 //! Reading the event ring.
 
+use std::collections::VecDeque;
+
 use aya::maps::{MapData, RingBuf};
-use flowguard_common::{event::Event, names::MAP_EVENTS};
+use flowguard_common::{
+    event::{Event, ReplyEvent},
+    names::MAP_EVENTS,
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{KernelError, generation::Generation};
@@ -9,6 +14,8 @@ use super::{KernelError, generation::Generation};
 /// The one reader of the event ring.
 pub struct EventReader {
     ring: AsyncFd<RingBuf<MapData>>,
+    /// What was left in a ring that this one replaced.
+    left: VecDeque<Record>,
 }
 
 impl EventReader {
@@ -17,7 +24,7 @@ impl EventReader {
     /// # Errors
     ///
     /// It is not there, or cannot be polled.
-    pub(super) fn open(maps: &Generation) -> Result<Self, KernelError> {
+    pub(super) fn open(maps: &Generation, left: VecDeque<Record>) -> Result<Self, KernelError> {
         let ring = maps.open(MAP_EVENTS)?;
         // SAFETY: the ring owns its descriptor, which stays the same until the ring is dropped.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
@@ -26,7 +33,20 @@ impl EventReader {
             path: maps.path(MAP_EVENTS),
             source: source.into(),
         })?;
-        Ok(Self { ring })
+        Ok(Self { ring, left })
+    }
+
+    /// Takes at most `most` of the events that are there.
+    pub fn ready(&mut self, most: usize) -> Vec<Record> {
+        let ring = self.ring.get_mut();
+        let mut events = left(&mut self.left, most);
+        while events.len() < most {
+            let Some(item) = ring.next() else {
+                break;
+            };
+            events.extend(decode(&item));
+        }
+        events
     }
 
     /// Waits for events and takes at most `most` of them. Cancel safe: an event is taken only
@@ -35,7 +55,11 @@ impl EventReader {
     /// # Errors
     ///
     /// The ring cannot be polled.
-    pub async fn next(&mut self, most: usize) -> std::io::Result<Vec<Event>> {
+    pub async fn next(&mut self, most: usize) -> std::io::Result<Vec<Record>> {
+        let left = left(&mut self.left, most);
+        if !left.is_empty() {
+            return Ok(left);
+        }
         loop {
             let mut guard = self.ring.readable_mut().await?;
             let ring = guard.get_inner_mut();
@@ -54,13 +78,43 @@ impl EventReader {
     }
 }
 
-/// An event, if the record has the size of one.
-fn decode(bytes: &[u8]) -> Option<Event> {
-    if bytes.len() < size_of::<Event>() {
-        return None;
+fn left(left: &mut VecDeque<Record>, most: usize) -> Vec<Record> {
+    left.drain(..most.min(left.len())).collect()
+}
+
+/// What nobody has read yet in a ring that no program writes to any more.
+pub(super) fn drain(maps: &Generation) -> Result<Vec<Record>, KernelError> {
+    let mut ring: RingBuf<MapData> = maps.open(MAP_EVENTS)?;
+    let mut events = Vec::new();
+    while let Some(item) = ring.next() {
+        events.extend(decode(&item));
     }
-    // SAFETY: long enough, unaligned reads are allowed, and every bit pattern is an `Event`.
-    Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
+    Ok(events)
+}
+
+/// What the programs tell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// An attempt.
+    Attempt(Event),
+    /// A mail server said no.
+    Reply(Box<ReplyEvent>),
+}
+
+/// A record, told by its size.
+fn decode(bytes: &[u8]) -> Option<Record> {
+    // SAFETY: of the size read; unaligned reads are allowed, and every bit pattern is an event.
+    unsafe {
+        if bytes.len() == size_of::<Event>() {
+            let event = bytes.as_ptr().cast::<Event>().read_unaligned();
+            Some(Record::Attempt(event))
+        } else if bytes.len() == size_of::<ReplyEvent>() {
+            let reply = bytes.as_ptr().cast::<ReplyEvent>().read_unaligned();
+            Some(Record::Reply(Box::new(reply)))
+        } else {
+            None
+        }
+    }
 }
 
 /// A task's name as text, unescaped.
@@ -78,8 +132,15 @@ mod tests {
 
     #[test]
     fn records_of_another_size_are_no_events() {
-        assert_eq!(decode(&[0; 79]), None);
-        assert_eq!(decode(&[0; 80]).map(|event| event.dport), Some(0));
+        for (size, is_record) in [
+            (87, false),
+            (88, true),
+            (89, false),
+            (296, true),
+            (304, false),
+        ] {
+            assert_eq!(decode(&vec![0; size]).is_some(), is_record, "{size}");
+        }
     }
 
     #[test]

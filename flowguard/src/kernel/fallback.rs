@@ -85,6 +85,12 @@ impl Fallback {
         self.counted.iter().map(|(map, _)| map).chain(&self.carried)
     }
 
+    /// Entries there is room for.
+    pub fn capacity(&self) -> u64 {
+        let newest = self.counted.last();
+        newest.map_or(0, |(map, _)| map.shape.max_entries.into())
+    }
+
     /// Whether anything was counted of this identity before it was registered. An unreadable map
     /// says yes: nothing may be forgotten then.
     pub fn has(&self, identity: Identity) -> bool {

@@ -22,6 +22,12 @@ pub struct Options {
     pub max_sources: u32,
     /// Devices to have room for, likewise.
     pub max_edges: u32,
+    /// Identities of each sort to have room for, likewise.
+    pub max_identities: u32,
+    /// Identities to count one by one before they are registered, likewise.
+    pub max_unregistered: u32,
+    /// Size of the event ring, likewise.
+    pub ring_bytes: u32,
     /// How to attach edges; none: the best this kernel has.
     pub edge_method: Option<EdgeMethod>,
 }
@@ -78,8 +84,7 @@ impl Kernel {
             reached(Step::LeftoverRemoved)?;
         }
         let adopted = !live.is_empty();
-        let (change, mut object) =
-            Change::prepare(pins, live, options.max_sources, options.max_edges)?;
+        let (change, mut object) = Change::prepare(options, live)?;
         let maps = change.new.clone();
 
         let loaded = programs::load(&mut object)?;
@@ -98,7 +103,7 @@ impl Kernel {
             hooks.replace_at_devices(&maps)?;
         }
         hooks.detach_strangers()?;
-        change.finish(pins)?;
+        let left = change.finish(pins)?;
         reached(Step::KernelReady)?;
         let count = std::slice::from_ref(&maps);
         Ok(Loaded {
@@ -110,7 +115,7 @@ impl Kernel {
                 settings: SettingsBanks::open(&maps)?,
                 hooks,
             },
-            events: EventReader::open(&maps)?,
+            events: EventReader::open(&maps, left)?,
             log,
             lock,
             adopted,

@@ -6,19 +6,29 @@ use std::{collections::HashMap, sync::LazyLock};
 use aya_obj::{Object, generated::bpf_map_type};
 use flowguard_common::{
     class::CLASSES,
+    flow::FLOWS_PER_DEVICE,
     names::{
-        MAP_BANK, MAP_BUCKETS, MAP_CARRIED, MAP_CARRIED_IDS, MAP_CARRIED_STATS, MAP_CGROUPS,
-        MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_EVENTS, MAP_FALLBACK,
-        MAP_FANOUT, MAP_NETNS, MAP_SETTINGS, MAP_SOURCES, MAP_STAMPS, MAP_STATS, MAP_SYNS,
-        MAP_TRUSTED, MAP_UIDS, MAP_VERDICTS,
+        MAP_ADDRS, MAP_BANK, MAP_BUCKETS, MAP_CARRIED, MAP_CARRIED_IDS, MAP_CARRIED_STATS,
+        MAP_CGROUPS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_EVENTS,
+        MAP_FALLBACK, MAP_FANOUT, MAP_FLOWS, MAP_NETNS, MAP_SETTINGS, MAP_SOURCES, MAP_STAMPS,
+        MAP_STATS, MAP_STRAY_RATE, MAP_TRUSTED, MAP_UIDS, MAP_VERDICTS,
     },
-    stamp::SYNS_PER_EDGE,
 };
 
-use super::{KernelError, raw::Shape};
+use super::{KernelError, probe, raw::Shape};
 
-/// The programs and maps, as `cargo xtask build` made them.
-pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT"));
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT"));
+/// For kernels whose atomics cannot fetch, which refuse the other at sight.
+static LEGACY_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT_LEGACY"));
+
+/// The programs and maps for this kernel, as `cargo xtask build` made them.
+pub(super) fn object() -> &'static [u8] {
+    if probe::has_fetching_atomics() {
+        OBJECT
+    } else {
+        LEGACY_OBJECT
+    }
+}
 
 /// What a map's capacity goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +43,14 @@ pub(super) enum Capacity {
     Edges,
     /// So many elements a device.
     PerEdge(u32),
-    /// As many as the maps that are replaced may hold.
+    /// An element an identity, of each sort.
     Identities,
+    /// An element an identity that is not registered.
+    Unregistered,
+    /// Bytes of the ring.
+    Ring,
+    /// As many as the maps that are replaced may hold.
+    CarriedIdentities,
 }
 
 /// What becomes of a map's contents when a map of another layout replaces it.
@@ -55,15 +71,15 @@ pub(super) enum Fate {
 
 /// One map.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct Spec {
     /// Name in the object, and of its pin.
     pub(super) name: &'static str,
     pub(super) capacity: Capacity,
     pub(super) fate: Fate,
 }
 
-const fn table(name: &'static str, capacity: Capacity, fate: Fate) -> Table {
-    Table {
+const fn spec(name: &'static str, capacity: Capacity, fate: Fate) -> Spec {
+    Spec {
         name,
         capacity,
         fate,
@@ -71,29 +87,35 @@ const fn table(name: &'static str, capacity: Capacity, fate: Fate) -> Table {
 }
 
 /// All maps; every one is pinned.
-pub(super) const MAPS: [Table; 22] = [
-    table(MAP_CONTRACT, Capacity::Fixed, Fate::Anew),
-    table(MAP_SETTINGS, Capacity::Fixed, Fate::Copied),
-    table(MAP_BANK, Capacity::Fixed, Fate::Copied),
-    table(MAP_TRUSTED, Capacity::Fixed, Fate::Copied),
-    table(MAP_UIDS, Capacity::Fixed, Fate::Copied),
-    table(MAP_CGROUPS, Capacity::Fixed, Fate::Copied),
-    table(MAP_NETNS, Capacity::Fixed, Fate::Copied),
-    table(MAP_EDGES, Capacity::Edges, Fate::Copied),
-    table(MAP_SOURCES, Capacity::Sources, Fate::Copied),
-    table(MAP_VERDICTS, Capacity::SourcesAndClasses, Fate::Copied),
-    table(MAP_FANOUT, Capacity::SourcesAndClasses, Fate::Followed),
-    table(MAP_BUCKETS, Capacity::SourcesAndClasses, Fate::Followed),
-    table(MAP_EVENT_RATE, Capacity::Sources, Fate::Followed),
-    table(MAP_SYNS, Capacity::PerEdge(SYNS_PER_EDGE), Fate::Followed),
-    table(MAP_COUNTERS, Capacity::SourcesAndClasses, Fate::Carried),
-    table(MAP_STATS, Capacity::Fixed, Fate::Carried),
-    table(MAP_FALLBACK, Capacity::Fixed, Fate::Carried),
-    table(MAP_CARRIED, Capacity::SourcesAndClasses, Fate::Anew),
-    table(MAP_CARRIED_STATS, Capacity::Fixed, Fate::Anew),
-    table(MAP_CARRIED_IDS, Capacity::Identities, Fate::Anew),
-    table(MAP_EVENTS, Capacity::Fixed, Fate::Lost),
-    table(MAP_STAMPS, Capacity::Fixed, Fate::Lost),
+pub(super) const MAPS: [Spec; 24] = [
+    spec(MAP_CONTRACT, Capacity::Fixed, Fate::Anew),
+    spec(MAP_SETTINGS, Capacity::Fixed, Fate::Copied),
+    spec(MAP_BANK, Capacity::Fixed, Fate::Copied),
+    spec(MAP_TRUSTED, Capacity::Fixed, Fate::Copied),
+    spec(MAP_UIDS, Capacity::Identities, Fate::Copied),
+    spec(MAP_CGROUPS, Capacity::Identities, Fate::Copied),
+    spec(MAP_NETNS, Capacity::Identities, Fate::Copied),
+    spec(MAP_ADDRS, Capacity::Fixed, Fate::Copied),
+    spec(MAP_EDGES, Capacity::Edges, Fate::Copied),
+    spec(MAP_SOURCES, Capacity::Sources, Fate::Copied),
+    spec(MAP_VERDICTS, Capacity::SourcesAndClasses, Fate::Copied),
+    spec(MAP_FANOUT, Capacity::SourcesAndClasses, Fate::Followed),
+    spec(MAP_BUCKETS, Capacity::SourcesAndClasses, Fate::Followed),
+    spec(MAP_EVENT_RATE, Capacity::Sources, Fate::Followed),
+    spec(
+        MAP_FLOWS,
+        Capacity::PerEdge(FLOWS_PER_DEVICE),
+        Fate::Followed,
+    ),
+    spec(MAP_STRAY_RATE, Capacity::Fixed, Fate::Followed),
+    spec(MAP_COUNTERS, Capacity::SourcesAndClasses, Fate::Carried),
+    spec(MAP_STATS, Capacity::Fixed, Fate::Carried),
+    spec(MAP_FALLBACK, Capacity::Unregistered, Fate::Carried),
+    spec(MAP_CARRIED, Capacity::SourcesAndClasses, Fate::Anew),
+    spec(MAP_CARRIED_STATS, Capacity::Fixed, Fate::Anew),
+    spec(MAP_CARRIED_IDS, Capacity::CarriedIdentities, Fate::Anew),
+    spec(MAP_EVENTS, Capacity::Ring, Fate::Lost),
+    spec(MAP_STAMPS, Capacity::Fixed, Fate::Lost),
 ];
 
 /// How much there has to be room for.
@@ -101,31 +123,37 @@ pub(super) const MAPS: [Table; 22] = [
 pub(super) struct Room {
     pub(super) sources: u32,
     pub(super) edges: u32,
-    /// Unregistered identities whose counters may have to be carried over.
     pub(super) identities: u32,
+    pub(super) unregistered: u32,
+    pub(super) ring_bytes: u32,
+    /// Unregistered identities whose counters may have to be carried over.
+    pub(super) carried: u32,
 }
 
 impl Room {
     /// The capacity of a map; none: the object's own.
-    pub(super) fn of(&self, table: &Table) -> Option<u32> {
-        match table.capacity {
+    pub(super) fn of(&self, spec: &Spec) -> Option<u32> {
+        match spec.capacity {
             Capacity::Fixed => None,
             Capacity::Sources => Some(self.sources),
             Capacity::SourcesAndClasses => Some(self.sources.saturating_mul(CLASSES)),
             Capacity::Edges => Some(self.edges),
             Capacity::PerEdge(elements) => Some(self.edges.saturating_mul(elements)),
             Capacity::Identities => Some(self.identities),
+            Capacity::Unregistered => Some(self.unregistered),
+            Capacity::Ring => Some(self.ring_bytes),
+            Capacity::CarriedIdentities => Some(self.carried),
         }
     }
 
     /// The layout that a map of the object will have.
-    pub(super) fn shape(&self, table: &Table) -> Result<Shape, KernelError> {
+    pub(super) fn shape(&self, spec: &Spec) -> Result<Shape, KernelError> {
         let shape = shapes()?
-            .get(table.name)
+            .get(spec.name)
             .copied()
-            .ok_or(KernelError::NoSuchMap { map: table.name })?;
+            .ok_or(KernelError::NoSuchMap { map: spec.name })?;
         Ok(Shape {
-            max_entries: self.of(table).unwrap_or(shape.max_entries),
+            max_entries: self.of(spec).unwrap_or(shape.max_entries),
             ..shape
         })
     }
@@ -134,7 +162,7 @@ impl Room {
 /// What the object says of its maps.
 fn shapes() -> Result<&'static HashMap<String, Shape>, KernelError> {
     static SHAPES: LazyLock<Result<HashMap<String, Shape>, String>> = LazyLock::new(|| {
-        let object = Object::parse(OBJECT).map_err(|error| error.to_string())?;
+        let object = Object::parse(object()).map_err(|error| error.to_string())?;
         let shapes = object.maps.into_iter().map(|(name, map)| {
             let ring = map.map_type() == bpf_map_type::BPF_MAP_TYPE_RINGBUF as u32;
             let shape = Shape {
@@ -162,6 +190,9 @@ mod tests {
         sources: 5,
         edges: 7,
         identities: 9,
+        unregistered: 11,
+        ring_bytes: 4096,
+        carried: 13,
     };
 
     #[test]
@@ -170,10 +201,11 @@ mod tests {
             .unwrap()
             .keys()
             .map(String::as_str)
-            // Constants, and what only debugging uses.
+            // Constants, what only debugging uses, and what lives no longer than a program's run.
             .filter(|name| !name.starts_with('.') && !name.starts_with("AYA_"))
+            .filter(|name| !["PARSED", "FOUND"].contains(name))
             .collect();
-        let mut in_table: Vec<&str> = MAPS.iter().map(|table| table.name).collect();
+        let mut in_table: Vec<&str> = MAPS.iter().map(|spec| spec.name).collect();
         in_object.sort_unstable();
         in_table.sort_unstable();
         assert_eq!(in_object, in_table);
@@ -182,14 +214,18 @@ mod tests {
     #[test]
     fn capacities_follow_the_configuration() {
         let entries = |name| {
-            let table = MAPS.iter().find(|table| table.name == name).unwrap();
-            ROOM.shape(table).unwrap().max_entries
+            let spec = MAPS.iter().find(|spec| spec.name == name).unwrap();
+            ROOM.shape(spec).unwrap().max_entries
         };
         assert_eq!(entries(MAP_SOURCES), 5);
         assert_eq!(entries(MAP_COUNTERS), 15);
         assert_eq!(entries(MAP_CARRIED), 15);
         assert_eq!(entries(MAP_EDGES), 7);
-        assert_eq!(entries(MAP_SYNS), 7 * SYNS_PER_EDGE);
+        assert_eq!(entries(MAP_FLOWS), 7 * FLOWS_PER_DEVICE);
+        assert_eq!(entries(MAP_UIDS), 9);
+        assert_eq!(entries(MAP_FALLBACK), 11);
+        assert_eq!(entries(MAP_EVENTS), 4096);
+        assert_eq!(entries(MAP_CARRIED_IDS), 13);
         assert_eq!(entries(MAP_BANK), 1);
     }
 }

@@ -13,7 +13,7 @@
 use super::{
     KernelError,
     generation::Generation,
-    maps::{Fate, MAPS, Table},
+    maps::{Fate, MAPS, Spec},
     raw::RawMap,
     steps::{Step, reached},
 };
@@ -43,7 +43,7 @@ fn replaced(
 /// Fails if maps cannot be taken over, before anything is done about it.
 pub(super) fn check(
     old: &Generation,
-    shape_of: impl Fn(&Table) -> Result<super::raw::Shape, KernelError>,
+    shape_of: impl Fn(&Spec) -> Result<super::raw::Shape, KernelError>,
 ) -> Result<(), KernelError> {
     let elements = |name| old.raw(name).map(|map| map.shape.max_entries);
     let classes = elements(MAP_COUNTERS)?
@@ -52,13 +52,13 @@ pub(super) fn check(
     if classes != CLASSES {
         return Err(KernelError::Classes { found: classes });
     }
-    for table in &MAPS {
-        if let Some(from) = old.raw_if_any(table.name)?
-            && !matches!(table.fate, Fate::Anew | Fate::Lost)
+    for spec in &MAPS {
+        if let Some(from) = old.raw_if_any(spec.name)?
+            && !matches!(spec.fate, Fate::Anew | Fate::Lost)
         {
-            let to = shape_of(table)?;
+            let to = shape_of(spec)?;
             if (from.shape.kind, from.shape.key_size) != (to.kind, to.key_size) {
-                return Err(KernelError::Incomparable { map: table.name });
+                return Err(KernelError::Incomparable { map: spec.name });
             }
         }
     }
@@ -73,7 +73,7 @@ impl Copies {
     /// Copies what the newest old maps hold, all but counters.
     pub(super) fn make(old: &Generation, new: &Generation) -> Result<Self, KernelError> {
         let mut copies = Self::default();
-        for Table { name, fate, .. } in &MAPS {
+        for Spec { name, fate, .. } in &MAPS {
             if !matches!(fate, Fate::Copied | Fate::Followed) {
                 continue;
             }
@@ -103,7 +103,7 @@ impl Copies {
     /// Copies what old programs wrote since, where no new one has written as well. Of maps that an
     /// earlier start copied, which died, only what the new ones know nothing of.
     pub(super) fn follow(&self, old: &[Generation], new: &Generation) -> Result<(), KernelError> {
-        for Table { name, fate, .. } in &MAPS {
+        for Spec { name, fate, .. } in &MAPS {
             if *fate != Fate::Followed {
                 continue;
             }

@@ -34,6 +34,8 @@ pub struct Accounts {
     pub registered: HashMap<u32, Account>,
     /// By identity, where nobody is registered.
     pub unregistered: HashMap<Identity, Account>,
+    /// Entries of the fallback, of those who are registered by now as well.
+    pub fallback_entries: u64,
 }
 
 impl Accounts {
@@ -55,6 +57,7 @@ impl Accounts {
             }
         }
         for (key, more) in fallback.read()? {
+            accounts.fallback_entries += 1;
             let (Some(identity), Some(class)) = (identity_of(&key), class_of(&key)) else {
                 continue;
             };

@@ -10,12 +10,13 @@ use std::{
 
 use aya::maps::{Array, HashMap as BpfHashMap, LpmTrie, MapData, lpm_trie::Key};
 use flowguard_common::{
+    event::NO_SOURCE,
     names::{MAP_CGROUPS, MAP_EDGES, MAP_NETNS, MAP_SOURCES, MAP_UIDS},
-    source::{Edge, Kind, NAME_BYTES, SOURCE_AT_EDGE, SourceInfo},
+    source::{Edge, Kind, NAME_BYTES, ROLE_EDGE, SOURCE_AT_EDGE, SourceInfo},
 };
 use jiff::Timestamp;
 
-use super::{KernelError, generation::Generation};
+use super::{KernelError, Table, generation::Generation, tables::IDENTITIES};
 use crate::model::SourceName;
 
 /// A kernel identity that leads to a source.
@@ -55,6 +56,9 @@ pub struct Registry {
     identities: HashMap<Identity, u32>,
     slots: HashMap<u32, u32>,
     ranges: Vec<UidRange>,
+    /// Entries of each table of identities, and how many it holds.
+    used: [u32; IDENTITIES],
+    room: [u32; IDENTITIES],
 }
 
 /// Uids that belong to one source: those subordinate to a user (subuid(5)).
@@ -78,12 +82,19 @@ impl Registry {
             cgroups: maps.open(MAP_CGROUPS)?,
             netns: maps.open(MAP_NETNS)?,
             edges: maps.open(MAP_EDGES)?,
-            capacity: maps.raw(MAP_SOURCES)?.shape.max_entries,
+            capacity: capacity(maps, MAP_SOURCES)?,
             names: Vec::new(),
             ids: HashMap::new(),
             identities: HashMap::new(),
             slots: HashMap::new(),
             ranges: Vec::new(),
+            used: [0; IDENTITIES],
+            room: [
+                capacity(maps, MAP_UIDS)?,
+                capacity(maps, MAP_CGROUPS)?,
+                capacity(maps, MAP_NETNS)?,
+                capacity(maps, MAP_EDGES)?,
+            ],
         };
         registry.read()?;
         Ok(registry)
@@ -126,8 +137,16 @@ impl Registry {
         }
         for entry in self.edges.iter() {
             let (ifindex, edge) = entry.map_err(KernelError::map(MAP_EDGES))?;
-            self.identities.insert(Identity::Edge(ifindex), edge.source);
+            if edge.role == ROLE_EDGE {
+                self.identities.insert(Identity::Edge(ifindex), edge.source);
+            }
             self.slots.insert(ifindex, edge.slot);
+        }
+        for identity in self.identities.keys() {
+            count(&mut self.used, *identity, 1);
+        }
+        for range in &self.ranges {
+            count(&mut self.used, Identity::Uid(range.first), 1);
         }
         Ok(())
     }
@@ -155,6 +174,27 @@ impl Registry {
         self.capacity
     }
 
+    /// How many identities a table holds, and how many fit.
+    pub fn used(&self, table: Table) -> (u64, u64) {
+        let of = |numbers: &[u32; IDENTITIES]| table.index().map_or(0, |index| numbers[index]);
+        (of(&self.used).into(), of(&self.room).into())
+    }
+
+    /// Whether an identity has its place in the kernel's table, or finds one.
+    pub fn has_room_for(&self, identity: Identity) -> bool {
+        let (used, room) = self.used(Table::of(identity));
+        used < room || self.identities.contains_key(&identity)
+    }
+
+    fn require_room_for(&self, identity: Identity) -> Result<(), KernelError> {
+        let table = Table::of(identity);
+        if self.has_room_for(identity) {
+            Ok(())
+        } else {
+            Err(KernelError::Full(table.full(self.used(table).1)))
+        }
+    }
+
     /// Who an identity leads to.
     pub fn lookup(&self, identity: Identity) -> Option<u32> {
         let exact = self.identities.get(&identity).copied();
@@ -180,10 +220,16 @@ impl Registry {
     ///
     /// The map is full or cannot be written.
     pub fn lead_uids(&mut self, first: u32, last: u32, source: u32) -> Result<(), KernelError> {
-        for (prefix, bits) in prefixes(first, last) {
+        let prefixes = prefixes(first, last);
+        let (used, room) = self.used(Table::Uids);
+        if used + prefixes.len() as u64 > room {
+            return Err(KernelError::Full(Table::Uids.full(used)));
+        }
+        for (prefix, bits) in prefixes {
             self.uids
                 .insert(&Key::new(bits, prefix.to_be_bytes()), source, 0)
                 .map_err(KernelError::map(MAP_UIDS))?;
+            count(&mut self.used, Identity::Uid(prefix), 1);
         }
         self.ranges.push(UidRange {
             first,
@@ -221,9 +267,7 @@ impl Registry {
         }
         let id = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         if id >= self.capacity {
-            return Err(KernelError::Full {
-                capacity: self.capacity,
-            });
+            return Err(KernelError::Full(Table::Sources.full(self.capacity.into())));
         }
         self.sources
             .set(id, encode(&name), 0)
@@ -233,6 +277,24 @@ impl Registry {
         Ok(id)
     }
 
+    /// Gives the id of a source that never was anybody's to another, which is new.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn rename(&mut self, id: u32, name: &SourceName) -> Result<(), KernelError> {
+        let name = stored(name);
+        self.sources
+            .set(id, encode(&name), 0)
+            .map_err(KernelError::map(MAP_SOURCES))?;
+        if let Some(known) = self.names.get_mut(id as usize) {
+            self.ids.remove(known);
+            known.clone_from(&name);
+        }
+        self.ids.insert(name, id);
+        Ok(())
+    }
+
     /// Makes an identity lead to a source. For a device
     /// only what [`Self::lead_edge`] does, as an Ethernet device.
     ///
@@ -240,6 +302,7 @@ impl Registry {
     ///
     /// The map is full or cannot be written.
     pub fn lead(&mut self, identity: Identity, source: u32) -> Result<(), KernelError> {
+        self.require_room_for(identity)?;
         match identity {
             Identity::Uid(uid) => self
                 .uids
@@ -259,7 +322,9 @@ impl Registry {
                 return self.lead_edge(ifindex, source, flowguard_common::source::LINK_ETHERNET);
             }
         }
-        self.identities.insert(identity, source);
+        if self.identities.insert(identity, source).is_none() {
+            count(&mut self.used, identity, 1);
+        }
         Ok(())
     }
 
@@ -270,24 +335,78 @@ impl Registry {
     ///
     /// A map is full or cannot be written.
     pub fn lead_edge(&mut self, ifindex: u32, source: u32, link: u32) -> Result<(), KernelError> {
-        let slot = self.slot(ifindex);
-        self.edges
-            .insert(
-                ifindex,
-                Edge {
-                    source,
-                    slot,
-                    link,
-                    pad: 0,
-                },
-                0,
-            )
-            .map_err(KernelError::map(MAP_EDGES))?;
-        self.slots.insert(ifindex, slot);
+        self.require_room_for(Identity::Edge(ifindex))?;
+        self.place(ifindex, source, link, ROLE_EDGE)?;
         match self.identities.insert(Identity::Edge(ifindex), source) {
             Some(before) if before != source => self.flag_edge(before),
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => {
+                count(&mut self.used, Identity::Edge(ifindex), 1);
+                Ok(())
+            }
         }
+    }
+
+    /// Makes a device known whose packets are no single source's.
+    ///
+    /// # Errors
+    ///
+    /// The map is full or cannot be written.
+    pub fn lead_shared(&mut self, ifindex: u32, link: u32, role: u32) -> Result<(), KernelError> {
+        self.place(ifindex, NO_SOURCE, link, role)
+    }
+
+    fn place(
+        &mut self,
+        ifindex: u32,
+        source: u32,
+        link: u32,
+        role: u32,
+    ) -> Result<(), KernelError> {
+        let slot = self.slot(ifindex);
+        let device = Edge {
+            source,
+            slot,
+            link,
+            role,
+        };
+        self.edges
+            .insert(ifindex, device, 0)
+            .map_err(KernelError::map(MAP_EDGES))?;
+        self.slots.insert(ifindex, slot);
+        Ok(())
+    }
+
+    /// Forgets a device whose packets are no single source's.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn forget_shared(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        match self.slots.remove(&ifindex) {
+            Some(_) => self
+                .edges
+                .remove(&ifindex)
+                .map_err(KernelError::map(MAP_EDGES)),
+            None => Ok(()),
+        }
+    }
+
+    /// Interface indices of all devices that are known, of one source or of many.
+    pub fn devices(&self) -> impl Iterator<Item = u32> {
+        self.slots.keys().copied()
+    }
+
+    /// Whether a device is known, of one source or of many.
+    pub fn has_device(&self, ifindex: u32) -> bool {
+        self.slots.contains_key(&ifindex)
+    }
+
+    /// Devices of sources, with their parts of the `FLOWS` table.
+    pub fn edge_slots(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.slots.iter().filter_map(|(ifindex, slot)| {
+            Some((*slot, *self.identities.get(&Identity::Edge(*ifindex))?))
+        })
     }
 
     /// The program is attached: the connect hooks leave the counting to the device.
@@ -311,6 +430,7 @@ impl Registry {
         let Some(source) = self.identities.remove(&identity) else {
             return Ok(());
         };
+        count(&mut self.used, identity, -1);
         match identity {
             Identity::Uid(uid) => self
                 .uids
@@ -366,6 +486,20 @@ impl Registry {
         self.sources
             .set(source, info, 0)
             .map_err(KernelError::map(MAP_SOURCES))
+    }
+}
+
+/// How many entries a map has room for.
+fn capacity(maps: &Generation, name: &'static str) -> Result<u32, KernelError> {
+    maps.raw(name).map(|map| map.shape.max_entries)
+}
+
+fn count(used: &mut [u32; IDENTITIES], identity: Identity, change: i32) {
+    if let Some(used) = Table::of(identity)
+        .index()
+        .and_then(|index| used.get_mut(index))
+    {
+        *used = used.saturating_add_signed(change);
     }
 }
 

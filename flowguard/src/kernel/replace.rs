@@ -1,22 +1,25 @@
 //! Which maps the programs are to use: those of the running guard, or, if their layout is another,
 //! new ones that take their place.
 
-use std::mem::offset_of;
+use std::{collections::VecDeque, mem::offset_of};
 
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use flowguard_common::{
-    names::{MAP_CARRIED_IDS, MAP_EDGES, MAP_FALLBACK, MAP_SOURCES, MAX_FALLBACK},
+    names::{
+        MAP_CARRIED_IDS, MAP_CGROUPS, MAP_EDGES, MAP_EVENTS, MAP_FALLBACK, MAP_NETNS, MAP_SOURCES,
+        MAP_UIDS,
+    },
     source::Edge,
 };
 
 use super::{
-    KernelError, Pins, Registry, carry, fallback,
+    KernelError, Options, Pins, Record, Registry, carry, events, fallback,
     generation::Generation,
     log,
-    maps::{Fate, MAPS, OBJECT, Room},
+    maps::{self, Fate, MAPS, Room},
     migrate::{self, Copies},
     probe,
-    raw::value_of,
+    raw::{Entry, value_of},
     steps::{Step, reached},
     sys,
 };
@@ -35,12 +38,11 @@ impl Change {
     /// Decides, and has the maps ready: new ones are complete but for the programs' work, and
     /// nothing uses them yet. `live` are the sets that count.
     pub(super) fn prepare(
-        pins: &Pins,
+        options: &Options,
         live: Vec<Generation>,
-        sources: u32,
-        edges: u32,
     ) -> Result<(Self, Ebpf), KernelError> {
-        let room = room(&live, sources, edges)?;
+        let pins = &options.pins;
+        let room = room(&live, options)?;
         if let Some((newest, older)) = live.split_last()
             && is_current(newest, &room)?
         {
@@ -55,7 +57,7 @@ impl Change {
         }
         let newest = live.last();
         if let Some(newest) = newest {
-            migrate::check(newest, |table| room.shape(table))?;
+            migrate::check(newest, |spec| room.shape(spec))?;
         }
         let new = pins.make_generation(newest)?;
         match fill(newest, &new, &room) {
@@ -81,15 +83,21 @@ impl Change {
     }
 
     /// All programs use the new maps: takes over what the old ones counted, puts the new ones in
-    /// force and removes the others.
-    pub(super) fn finish(self, pins: &Pins) -> Result<(), KernelError> {
+    /// force and removes the others. Events that nobody has read yet are returned.
+    pub(super) fn finish(self, pins: &Pins) -> Result<VecDeque<Record>, KernelError> {
+        let mut left = VecDeque::new();
         if !self.replaces() {
-            return Ok(());
+            return Ok(left);
         }
         sys::wait_for_programs().map_err(|source| KernelError::Wait { source })?;
         reached(Step::ProgramsEnded)?;
         self.copies.follow(&self.old, &self.new)?;
         carry::carry(&self.old, &self.new)?;
+        for old in &self.old {
+            if old.raw(MAP_EVENTS)?.id != self.new.raw(MAP_EVENTS)?.id {
+                left.extend(events::drain(old)?);
+            }
+        }
         pins.put_in_force(&self.new)?;
         reached(Step::Exchanged)?;
         for old in &self.old {
@@ -99,16 +107,19 @@ impl Change {
         tracing::info!(
             "the maps have another layout from now on; counts and verdicts were taken over"
         );
-        Ok(())
+        Ok(left)
     }
 }
 
 /// How much there has to be room for: what is configured, and never less than what is in use.
-fn room(live: &[Generation], sources: u32, edges: u32) -> Result<Room, KernelError> {
+fn room(live: &[Generation], options: &Options) -> Result<Room, KernelError> {
     let mut room = Room {
-        sources,
-        edges,
-        identities: 1,
+        sources: options.max_sources,
+        edges: options.max_edges,
+        identities: options.max_identities,
+        unregistered: options.max_unregistered,
+        ring_bytes: options.ring_bytes,
+        carried: 1,
     };
     let (Some(first), Some(newest)) = (live.first(), live.last()) else {
         return Ok(room);
@@ -124,21 +135,28 @@ fn room(live: &[Generation], sources: u32, edges: u32) -> Result<Room, KernelErr
         .count();
     room.sources = room.sources.max(used as u32);
 
-    let devices = newest
-        .raw(MAP_EDGES)?
-        .entries()
-        .map_err(|source| KernelError::raw(MAP_EDGES, source))?;
+    for name in [MAP_UIDS, MAP_CGROUPS, MAP_NETNS] {
+        room.identities = room.identities.max(entries(newest, name)?.len() as u32);
+    }
+    let devices = entries(newest, MAP_EDGES)?;
     let slots = devices.iter().map(|(_, edge)| slot(edge).saturating_add(1));
     room.edges = slots.fold(room.edges.max(devices.len() as u32), u32::max);
 
-    if let Some(carried) = first.raw_if_any(MAP_CARRIED_IDS)? {
-        let carried = carried
-            .entries()
-            .map_err(|source| KernelError::raw(MAP_CARRIED_IDS, source))?;
-        room.identities += carried.len() as u32;
+    if first.path(MAP_CARRIED_IDS).exists() {
+        room.carried += entries(first, MAP_CARRIED_IDS)?.len() as u32;
     }
-    room.identities += MAX_FALLBACK.saturating_mul(live.len() as u32);
+    for maps in live {
+        room.carried = room
+            .carried
+            .saturating_add(maps.raw(MAP_FALLBACK)?.shape.max_entries);
+    }
     Ok(room)
+}
+
+fn entries(maps: &Generation, name: &'static str) -> Result<Vec<Entry>, KernelError> {
+    let map = maps.raw(name)?;
+    map.entries()
+        .map_err(|source| KernelError::raw(name, source))
 }
 
 fn slot(edge: &[u8]) -> u32 {
@@ -150,11 +168,11 @@ fn is_current(maps: &Generation, room: &Room) -> Result<bool, KernelError> {
     if !maps.is_ours()? {
         return Ok(false);
     }
-    for table in &MAPS {
-        let Some(map) = maps.raw_if_any(table.name)? else {
+    for spec in &MAPS {
+        let Some(map) = maps.raw_if_any(spec.name)? else {
             return Ok(false);
         };
-        if table.fate != Fate::Anew && map.shape != room.shape(table)? {
+        if spec.fate != Fate::Anew && map.shape != room.shape(spec)? {
             return Ok(false);
         }
     }
@@ -164,9 +182,7 @@ fn is_current(maps: &Generation, room: &Room) -> Result<bool, KernelError> {
 /// Whether most of the fallback is taken by identities that have long been registered.
 fn is_crowded(maps: &Generation) -> Result<bool, KernelError> {
     let map = maps.raw(MAP_FALLBACK)?;
-    let entries = map
-        .entries()
-        .map_err(|source| KernelError::raw(MAP_FALLBACK, source))?;
+    let entries = entries(maps, MAP_FALLBACK)?;
     let half = map.shape.max_entries as usize / 2;
     if entries.len() <= half {
         return Ok(false);
@@ -203,17 +219,17 @@ fn fill(
 /// Lets the new set use those of the old maps that are laid out alike.
 fn share(old: &Generation, new: &Generation, room: &Room) -> Result<(), KernelError> {
     let crowded = old.is_ours()? && is_crowded(old)?;
-    for table in &MAPS {
-        let renewed = table.fate == Fate::Anew || (table.name == MAP_FALLBACK && crowded);
+    for spec in &MAPS {
+        let renewed = spec.fate == Fate::Anew || (spec.name == MAP_FALLBACK && crowded);
         if renewed {
             continue;
         }
-        if let Some(map) = old.raw_if_any(table.name)?
-            && map.shape == room.shape(table)?
+        if let Some(map) = old.raw_if_any(spec.name)?
+            && map.shape == room.shape(spec)?
         {
-            map.pin(&new.path(table.name))
+            map.pin(&new.path(spec.name))
                 .map_err(|source| KernelError::Pin {
-                    map: table.name,
+                    map: spec.name,
                     source: Box::new(source),
                 })?;
             reached(Step::MapShared)?;
@@ -223,7 +239,7 @@ fn share(old: &Generation, new: &Generation, room: &Room) -> Result<(), KernelEr
 }
 
 /// Reads the object, with its programs on these maps; those that are missing are made.
-fn load(maps: &Generation, room: &Room) -> Result<Ebpf, KernelError> {
+fn load(set: &Generation, room: &Room) -> Result<Ebpf, KernelError> {
     let has_set_retval = u8::from(probe::has_set_retval());
     let log_level = log::level();
     let mut loader = EbpfLoader::new();
@@ -231,13 +247,13 @@ fn load(maps: &Generation, room: &Room) -> Result<Ebpf, KernelError> {
         .verifier_log_level(VerifierLogLevel::STATS)
         .override_global("HAS_SET_RETVAL", &has_set_retval, true)
         .override_global(aya_log::LEVEL, &log_level, true);
-    for table in &MAPS {
-        if let Some(entries) = room.of(table) {
-            loader.map_max_entries(table.name, entries);
+    for spec in &MAPS {
+        if let Some(entries) = room.of(spec) {
+            loader.map_max_entries(spec.name, entries);
         }
-        loader.map_pin_path(table.name, maps.path(table.name));
+        loader.map_pin_path(spec.name, set.path(spec.name));
     }
     loader
-        .load(OBJECT)
+        .load(maps::object())
         .map_err(|error| KernelError::Load(Box::new(error)))
 }

@@ -164,7 +164,7 @@ fn a_full_registry_is_made_larger_and_not_smaller_than_it_is() -> Result<()> {
         ensure!(
             warnings
                 .iter()
-                .any(|text| text.contains("no room for another source")),
+                .any(|text| text.contains("no room for more sources")),
             "{warnings:?}"
         );
         Ok(())

@@ -72,6 +72,8 @@ fn status() -> api::Status {
         verdicts: 0,
         totals: BTreeMap::new(),
         kernel: BTreeMap::new(),
+        events_received: 0,
+        tables: BTreeMap::new(),
         warnings: Vec::new(),
     }
 }
@@ -92,6 +94,7 @@ fn record(order: &Order) -> api::VerdictRecord {
         ended: None,
         observations: Vec::new(),
         events: Vec::new(),
+        replies: Vec::new(),
     }
 }
 
@@ -118,6 +121,7 @@ async fn daemon(mut requests: mpsc::Receiver<Request>, orders: mpsc::UnboundedSe
                     identities: vec![source_ref.to_string()],
                     verdicts: Vec::new(),
                     events: Vec::new(),
+                    replies: Vec::new(),
                 })));
             }
             Request::Verdicts(reply) => drop(reply.send(Ok(Vec::new()))),
