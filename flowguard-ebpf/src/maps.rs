@@ -27,9 +27,10 @@ const PER_SOURCE_AND_CLASS: usize = (DEFAULT_SOURCES * CLASSES) as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
-/// 0 → [`flowguard_common::CONTRACT`]. Written once by the daemon that creates the maps.
+/// 0 → [`flowguard_common::CONTRACT`], 1 → [`flowguard_common::OLDEST_CONTRACT`]. Written once by
+/// the daemon that creates the maps, when they are complete.
 #[btf_map]
-pub(crate) static CONTRACT: Array<u32, 1> = Array::new();
+pub(crate) static CONTRACT: Array<u32, 2> = Array::new();
 
 /// Bank → policy numbers. Written by the daemon, the idle bank only.
 #[btf_map]
@@ -133,3 +134,22 @@ pub(crate) static FOUND: PerCpuArray<Found, 1> = PerCpuArray::new();
 /// `Stat` → count. Written by the programs.
 #[btf_map]
 pub(crate) static STATS: Array<u64, { STAT_COUNT as usize }, MMAPABLE> = Array::new();
+
+/// Source and class → what was counted in the maps that these replaced; readers add it to
+/// `COUNTERS`. Written by the daemon while it replaces maps; per source; mapped into the daemon.
+#[btf_map]
+pub(crate) static CARRIED: Array<ClassCounters, PER_SOURCE_AND_CLASS, MMAPABLE> = Array::new();
+
+/// `Stat` → the same of `STATS`. Written by the daemon while it replaces maps.
+#[btf_map]
+pub(crate) static CARRIED_STATS: Array<u64, { STAT_COUNT as usize }, MMAPABLE> = Array::new();
+
+/// Unregistered identity and class → the same of `FALLBACK`. Written by the daemon while it replaces
+/// maps, and made as large as it has to be.
+#[btf_map]
+pub(crate) static CARRIED_IDS: HashMap<
+    FallbackKey,
+    ClassCounters,
+    { MAX_FALLBACK as usize },
+    NO_PREALLOC,
+> = HashMap::new();
