@@ -23,6 +23,7 @@ pub mod expect;
 pub mod fanout;
 pub mod guard;
 pub mod lab;
+pub mod lxc;
 pub mod mta;
 pub mod netns;
 pub mod place;

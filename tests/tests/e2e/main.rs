@@ -15,6 +15,7 @@ mod count;
 mod demo;
 mod edge;
 mod engine;
+mod failpoints;
 mod full;
 mod harness;
 mod hostile;
@@ -24,6 +25,7 @@ mod order;
 mod parser;
 mod policy;
 mod reload;
+mod replace;
 mod uplink;
 
 /// A user every Debian has, and its source.
