@@ -139,7 +139,8 @@ impl State {
             .lead_shared(link.ifindex, layer, ROLE_UPLINK)
             .and_then(|()| {
                 let hooks = &mut self.kernel.hooks;
-                hooks.attach(link.ifindex, &link.name, Role::Uplink)
+                hooks.attach(link.ifindex, &link.name, Role::Uplink)?;
+                hooks.complete(link.ifindex)
             });
         let what = done.err().map(|error| {
             format!(
@@ -270,7 +271,18 @@ impl State {
                     continue;
                 }
             };
+            let guarded = guarded.and_then(|()| self.kernel.hooks.complete(link.ifindex));
             self.warn_unguarded(link, guarded);
+        }
+    }
+
+    /// Attaches what devices can do without, where nothing else has.
+    pub(super) fn complete_devices(&mut self) {
+        for ifindex in self.kernel.hooks.incomplete() {
+            if let Err(error) = self.kernel.hooks.complete(ifindex) {
+                let error = anyhow::Error::from(error);
+                tracing::warn!(ifindex, "answers are not seen at a device: {error:#}");
+            }
         }
     }
 

@@ -41,6 +41,8 @@ pub struct Device {
     pub name: String,
     /// What it is to the guard.
     pub role: Role,
+    /// Whether all of its programs are attached.
+    is_complete: bool,
 }
 
 /// The loaded programs, and what they are attached to.
@@ -102,7 +104,8 @@ impl Hooks {
         let mut devices: Vec<_> = self
             .devices
             .values()
-            .map(|Device { name, role }| format!("{} {name}", role.name()))
+            .filter(|device| device.is_complete)
+            .map(|Device { name, role, .. }| format!("{} {name}", role.name()))
             .collect();
         devices.sort();
         self.at_cgroup()
@@ -117,7 +120,9 @@ impl Hooks {
             .all(|hook| self.pins.link(hook.program).exists())
     }
 
-    /// Attaches a device's programs, or puts them in the place of older ones.
+    /// Attaches those of a device's programs that must be there, or puts them in the place of older
+    /// ones. [`Self::complete`] is for the others: the kernel attaches one after the other, and of many
+    /// new devices none is to wait for what another can do without.
     ///
     /// # Errors
     ///
@@ -129,19 +134,64 @@ impl Hooks {
             name.clone_into(&mut known.name);
             return Ok(());
         }
+        self.attach_those(ifindex, name, role, true)?;
+        let device = Device {
+            name: name.to_owned(),
+            role,
+            is_complete: false,
+        };
+        self.devices.insert(ifindex, device);
+        Ok(())
+    }
+
+    /// Devices that lack some of their programs yet.
+    pub fn incomplete(&self) -> Vec<u32> {
+        let devices = self.devices.iter();
+        devices
+            .filter(|(_, device)| !device.is_complete)
+            .map(|(ifindex, _)| *ifindex)
+            .collect()
+    }
+
+    /// Attaches the other programs of a device that is attached.
+    ///
+    /// # Errors
+    ///
+    /// The device is gone, or the kernel refuses.
+    pub fn complete(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        let Some(Device {
+            name,
+            role,
+            is_complete: false,
+        }) = self.devices.get(&ifindex).cloned()
+        else {
+            return Ok(());
+        };
+        self.attach_those(ifindex, &name, role, false)?;
+        if let Some(device) = self.devices.get_mut(&ifindex) {
+            device.is_complete = true;
+        }
+        Ok(())
+    }
+
+    fn attach_those(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        role: Role,
+        required: bool,
+    ) -> Result<(), KernelError> {
         for hook in self.loaded.iter().copied() {
             let Site::Device(of, way) = hook.site else {
                 continue;
             };
-            if of != role {
+            if of != role || hook.required != required {
                 continue;
             }
             let pin = self.pins.device(hook.program, ifindex);
             let program = programs::program(&mut self.object, hook.program)?;
             device::attach(program, hook.program, way, name, self.method, &pin)?;
         }
-        let name = name.to_owned();
-        self.devices.insert(ifindex, Device { name, role });
         Ok(())
     }
 
@@ -243,7 +293,7 @@ impl Hooks {
     ///
     /// The kernel refuses.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), KernelError> {
-        if let (Some(Device { name, role }), EdgeMethod::Clsact) =
+        if let (Some(Device { name, role, .. }), EdgeMethod::Clsact) =
             (self.devices.get(&ifindex), self.method)
         {
             for (hook, of, way) in programs::at_devices() {
