@@ -26,7 +26,7 @@ pub const PROG_GATEWAY: &str = "gateway";
 /// Run by the daemon, attached nowhere: settles attempts that nobody answered.
 pub const PROG_SWEEP: &str = "sweep";
 
-/// One `u32`: [`crate::CONTRACT`].
+/// Two `u32`: [`crate::CONTRACT`], and the oldest contract whose guard can take over these maps.
 pub const MAP_CONTRACT: &str = "CONTRACT";
 /// Two banks of [`crate::settings::Settings`].
 pub const MAP_SETTINGS: &str = "SETTINGS";
@@ -60,6 +60,8 @@ pub const MAP_EVENT_RATE: &str = "EVENT_RATE";
 pub const MAP_EVENTS: &str = "EVENTS";
 /// Attempts and their outcomes by device.
 pub const MAP_FLOWS: &str = "FLOWS";
+/// SYNs between an edge and an uplink.
+pub const MAP_ON_THE_WAY: &str = "ON_THE_WAY";
 /// Prefixes at gateways to sources.
 pub const MAP_ADDRS: &str = "ADDRS";
 /// Event rate bucket of strays.
@@ -68,6 +70,12 @@ pub const MAP_STRAY_RATE: &str = "STRAY_RATE";
 pub const MAP_STAMPS: &str = "STAMPS";
 /// [`crate::counters::Stat`]s.
 pub const MAP_STATS: &str = "STATS";
+/// What programs counted in maps that these replaced, as [`MAP_COUNTERS`].
+pub const MAP_CARRIED: &str = "CARRIED";
+/// The same of [`MAP_STATS`].
+pub const MAP_CARRIED_STATS: &str = "CARRIED_STATS";
+/// The same of [`MAP_FALLBACK`].
+pub const MAP_CARRIED_IDS: &str = "CARRIED_IDS";
 
 /// Sources the registry holds unless configured otherwise. 16,384 cost about 28 MiB of kernel
 /// memory (counters, bitmaps, names).

@@ -17,7 +17,10 @@ use crate::{
         netns::NetnsError,
         peers::Peer,
     },
-    kernel::{Identity, KernelError, Role, Table},
+    kernel::{
+        Identity, KernelError, Role, Table,
+        steps::{Step, reached},
+    },
     model::{SourceName, escape},
 };
 
@@ -308,11 +311,14 @@ impl State {
         // The device first: from the moment the connect hooks leave the counting to it, it counts.
         let registry = &mut self.kernel.registry;
         registry.lead_edge(link.ifindex, source, layer)?;
+        reached(Step::DeviceLed)?;
         self.kernel
             .hooks
             .attach_required(link.ifindex, &link.name, Role::Edge)?;
         self.devices.incomplete.insert(link.ifindex);
-        self.kernel.registry.settle_edge(link.ifindex)
+        reached(Step::DeviceAttached)?;
+        self.kernel.registry.settle_edge(link.ifindex)?;
+        reached(Step::DeviceSettled)
     }
 
     /// When a device is to get what can wait; none: all have it.

@@ -16,7 +16,7 @@ use flowguard_common::{
 };
 use jiff::Timestamp;
 
-use super::{KernelError, Pins, Table, tables::IDENTITIES};
+use super::{KernelError, Table, generation::Generation, tables::IDENTITIES};
 use crate::model::SourceName;
 
 /// A kernel identity that leads to a source.
@@ -70,19 +70,19 @@ struct UidRange {
 }
 
 impl Registry {
-    /// Opens the pinned maps and reads what they hold.
+    /// Opens the maps and reads what they hold.
     ///
     /// # Errors
     ///
     /// They are not there, or cannot be read.
-    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
+    pub(super) fn open(maps: &Generation) -> Result<Self, KernelError> {
         let mut registry = Self {
-            sources: pins.open(MAP_SOURCES)?,
-            uids: pins.open(MAP_UIDS)?,
-            cgroups: pins.open(MAP_CGROUPS)?,
-            netns: pins.open(MAP_NETNS)?,
-            edges: pins.open(MAP_EDGES)?,
-            capacity: pins.capacity(MAP_SOURCES)?,
+            sources: maps.open(MAP_SOURCES)?,
+            uids: maps.open(MAP_UIDS)?,
+            cgroups: maps.open(MAP_CGROUPS)?,
+            netns: maps.open(MAP_NETNS)?,
+            edges: maps.open(MAP_EDGES)?,
+            capacity: capacity(maps, MAP_SOURCES)?,
             names: Vec::new(),
             ids: HashMap::new(),
             identities: HashMap::new(),
@@ -90,10 +90,10 @@ impl Registry {
             ranges: Vec::new(),
             used: [0; IDENTITIES],
             room: [
-                pins.capacity(MAP_UIDS)?,
-                pins.capacity(MAP_CGROUPS)?,
-                pins.capacity(MAP_NETNS)?,
-                pins.capacity(MAP_EDGES)?,
+                capacity(maps, MAP_UIDS)?,
+                capacity(maps, MAP_CGROUPS)?,
+                capacity(maps, MAP_NETNS)?,
+                capacity(maps, MAP_EDGES)?,
             ],
         };
         registry.read()?;
@@ -493,6 +493,11 @@ impl Registry {
             .set(source, info, 0)
             .map_err(KernelError::map(MAP_SOURCES))
     }
+}
+
+/// How many entries a map has room for.
+fn capacity(maps: &Generation, name: &'static str) -> Result<u32, KernelError> {
+    maps.raw(name).map(|map| map.shape.max_entries)
 }
 
 fn count(used: &mut [u32; IDENTITIES], identity: Identity, change: i32) {
