@@ -49,7 +49,6 @@ impl State {
         self.warn_full_tables(accounts.fallback_entries);
         self.look_at_settling_devices();
         self.look_at_routes();
-        self.complete_devices();
         let mut samples = Vec::new();
         for (id, account) in &accounts.registered {
             let Some(name) = self.kernel.registry.name(*id) else {

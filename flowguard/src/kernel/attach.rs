@@ -41,8 +41,8 @@ pub struct Device {
     pub name: String,
     /// What it is to the guard.
     pub role: Role,
-    /// Whether all of its programs are attached.
-    is_complete: bool,
+    /// Whether it has all its programs, and not only those that there is no guard without.
+    pub complete: bool,
 }
 
 /// The loaded programs, and what they are attached to.
@@ -98,13 +98,13 @@ impl Hooks {
         &self.devices
     }
 
-    /// What is attached, as `status` lists it: programs at the cgroup, then each device under its
-    /// role.
+    /// What is attached, as `status` lists it: programs at the cgroup, then each device that has all
+    /// its programs under its role.
     pub fn names(&self) -> Vec<String> {
         let mut devices: Vec<_> = self
             .devices
             .values()
-            .filter(|device| device.is_complete)
+            .filter(|device| device.complete)
             .map(|Device { name, role, .. }| format!("{} {name}", role.name()))
             .collect();
         devices.sort();
@@ -120,78 +120,66 @@ impl Hooks {
             .all(|hook| self.pins.link(hook.program).exists())
     }
 
-    /// Attaches those of a device's programs that must be there, or puts them in the place of older
-    /// ones. [`Self::complete`] is for the others: the kernel attaches one after the other, and of many
-    /// new devices none is to wait for what another can do without.
+    /// Attaches those of a device's programs that there is no guard without. The kernel takes
+    /// milliseconds over each: where many devices appear at once, none is to wait for what is not
+    /// urgent.
+    ///
+    /// # Errors
+    ///
+    /// The device is gone, or the kernel refuses.
+    pub fn attach_required(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        role: Role,
+    ) -> Result<(), KernelError> {
+        self.attach_some(ifindex, name, role, false)
+    }
+
+    /// Attaches a device's programs, or puts them in the place of older ones.
     ///
     /// # Errors
     ///
     /// The device is gone, or the kernel refuses.
     pub fn attach(&mut self, ifindex: u32, name: &str, role: Role) -> Result<(), KernelError> {
-        if let Some(known) = self.devices.get_mut(&ifindex)
-            && known.role == role
-        {
-            name.clone_into(&mut known.name);
-            return Ok(());
-        }
-        self.attach_those(ifindex, name, role, true)?;
-        let device = Device {
-            name: name.to_owned(),
-            role,
-            is_complete: false,
-        };
-        self.devices.insert(ifindex, device);
-        Ok(())
+        self.attach_some(ifindex, name, role, true)
     }
 
-    /// Devices that lack some of their programs yet.
-    pub fn incomplete(&self) -> Vec<u32> {
-        let devices = self.devices.iter();
-        devices
-            .filter(|(_, device)| !device.is_complete)
-            .map(|(ifindex, _)| *ifindex)
-            .collect()
-    }
-
-    /// Attaches the other programs of a device that is attached.
-    ///
-    /// # Errors
-    ///
-    /// The device is gone, or the kernel refuses.
-    pub fn complete(&mut self, ifindex: u32) -> Result<(), KernelError> {
-        let Some(Device {
-            name,
-            role,
-            is_complete: false,
-        }) = self.devices.get(&ifindex).cloned()
-        else {
-            return Ok(());
-        };
-        self.attach_those(ifindex, &name, role, false)?;
-        if let Some(device) = self.devices.get_mut(&ifindex) {
-            device.is_complete = true;
-        }
-        Ok(())
-    }
-
-    fn attach_those(
+    fn attach_some(
         &mut self,
         ifindex: u32,
         name: &str,
         role: Role,
-        required: bool,
+        complete: bool,
     ) -> Result<(), KernelError> {
+        let mut has_required = false;
+        if let Some(known) = self.devices.get_mut(&ifindex)
+            && known.role == role
+        {
+            name.clone_into(&mut known.name);
+            if known.complete || !complete {
+                return Ok(());
+            }
+            has_required = true;
+        }
         for hook in self.loaded.iter().copied() {
             let Site::Device(of, way) = hook.site else {
                 continue;
             };
-            if of != role || hook.required != required {
+            if of != role || (hook.required && has_required) || !(hook.required || complete) {
                 continue;
             }
             let pin = self.pins.device(hook.program, ifindex);
             let program = programs::program(&mut self.object, hook.program)?;
             device::attach(program, hook.program, way, name, self.method, &pin)?;
         }
+        let name = name.to_owned();
+        let device = Device {
+            name,
+            role,
+            complete,
+        };
+        self.devices.insert(ifindex, device);
         Ok(())
     }
 
