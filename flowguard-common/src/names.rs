@@ -60,6 +60,8 @@ pub const MAP_EVENT_RATE: &str = "EVENT_RATE";
 pub const MAP_EVENTS: &str = "EVENTS";
 /// Attempts and their outcomes by device.
 pub const MAP_FLOWS: &str = "FLOWS";
+/// SYNs between an edge and an uplink.
+pub const MAP_ON_THE_WAY: &str = "ON_THE_WAY";
 /// Prefixes at gateways to sources.
 pub const MAP_ADDRS: &str = "ADDRS";
 /// Event rate bucket of strays.

@@ -11,7 +11,7 @@ use flowguard_common::{
     counters::{ClassCounters, STATS as STAT_COUNT},
     event::Event,
     fanout::Fanout,
-    flow::{FLOWS_PER_DEVICE, Flow},
+    flow::{FLOWS_PER_DEVICE, Flow, SYNS_ON_THEIR_WAY},
     names::{DEFAULT_EDGES, DEFAULT_SOURCES, MAX_FALLBACK, MAX_KEYS, MAX_TRUSTED, RING_BYTES},
     packet::Segment,
     settings::{Settings as Bank, TrustedKey},
@@ -113,6 +113,11 @@ pub(crate) static EVENTS: RingBuf<Event, { RING_BYTES as usize }> = RingBuf::new
 #[btf_map]
 pub(crate) static FLOWS: Array<Flow, { (DEFAULT_EDGES * FLOWS_PER_DEVICE) as usize }> =
     Array::new();
+
+/// Hash of a SYN → the SYN that an edge accounted for and let pass. Written by the programs; a newer one
+/// overwrites an older one.
+#[btf_map]
+pub(crate) static ON_THE_WAY: Array<u64, { SYNS_ON_THEIR_WAY as usize }> = Array::new();
 
 /// Socket → stamp of the connect hook. Written by the programs; goes with the socket.
 #[btf_map]

@@ -22,6 +22,7 @@ pub mod docker;
 pub mod expect;
 pub mod guard;
 pub mod lab;
+pub mod lxc;
 pub mod mta;
 pub mod netns;
 pub mod place;

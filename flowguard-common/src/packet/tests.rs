@@ -150,6 +150,45 @@ fn later_fragments_and_other_protocols_are_other() {
 }
 
 #[test]
+fn no_bit_of_an_offset_is_missed() {
+    for bit in 1..13 {
+        assert_eq!(parse_ip(&v4(0, 1 << bit).as_slice()).kind, Kind::Other);
+    }
+    for bit in 3..16 {
+        let [high, low] = (1_u16 << bit).to_be_bytes();
+        let packet = v6(&[(FRAGMENT, vec![0, 0, high, low, 0, 0, 0, 0])]);
+        assert_eq!(parse_ip(&packet.as_slice()).kind, Kind::Other);
+    }
+}
+
+#[test]
+fn a_packet_that_ends_in_its_own_header_is_unparsed() {
+    let mut packet = v4(8, 0);
+    packet[3] = 27;
+    for protocol in [TCP, UDP, 1, 47] {
+        packet[9] = protocol;
+        assert_eq!(parse_ip(&packet.as_slice()).kind, Kind::Unparsed);
+        assert_eq!(parse_ip(&&v6_to(protocol)[..39]).kind, Kind::Unparsed);
+    }
+}
+
+fn v6_to(protocol: u8) -> Vec<u8> {
+    let mut packet = v6(&[]);
+    packet[6] = protocol;
+    packet
+}
+
+#[test]
+fn a_tcp_header_of_fewer_than_five_words_has_the_payload_behind_five() {
+    let mut packet = v4(0, 0);
+    packet[3] += 3;
+    packet.extend(b"220");
+    packet[32] = 0x40;
+    let Packet { kind, segment } = parse_ip(&packet.as_slice());
+    assert_eq!((kind, segment.payload, segment.bytes), (Kind::Tcp, 40, 3));
+}
+
+#[test]
 fn ipv6_extension_headers_are_walked() {
     let want = expected([0xaa; 16], [0xbb; 16]);
     let hop = (HOP_BY_HOP, vec![0; 8]);

@@ -101,8 +101,12 @@ fn render(view: &View, status: &Status) -> String {
             format!("{} of {}", status.sources, status.source_capacity),
         ),
         ("verdicts", status.verdicts.to_string()),
+        ("smarthosts", escape(&status.smarthosts.join(", "))),
     ] {
-        text.push_str(&format!("{name:<10}{value}\n"));
+        if value.is_empty() {
+            continue;
+        }
+        text.push_str(&format!("{name:<12}{value}\n"));
     }
     if !status.totals.is_empty() {
         let mut table = Table::new(
@@ -206,6 +210,7 @@ mod tests {
             sources: 3,
             source_capacity: 16_384,
             verdicts: 1,
+            smarthosts: vec!["192.0.2.25:25".to_owned()],
             totals: BTreeMap::from([(ClassName::Direct, testing::totals(12, 3, 1))]),
             kernel: BTreeMap::from([
                 ("events_delivered".to_owned(), 9),
@@ -222,13 +227,14 @@ mod tests {
         assert_eq!(
             render(&testing::view(), &status),
             "\
-daemon    0.1.0, pid 42, since 2025-06-15 14:06:40 UTC (1h ago)
-mode      observe: only what an operator ordered by hand is refused
-config    built-in defaults, loaded 2025-06-15 15:05:40 UTC (1m ago)
-guard     found attached and taken over, pinned at /sys/fs/bpf/flowguard
-hooks     connect4, edge veth\\u{1b}0
-sources   3 of 16384
-verdicts  1
+daemon      0.1.0, pid 42, since 2025-06-15 14:06:40 UTC (1h ago)
+mode        observe: only what an operator ordered by hand is refused
+config      built-in defaults, loaded 2025-06-15 15:05:40 UTC (1m ago)
+guard       found attached and taken over, pinned at /sys/fs/bpf/flowguard
+hooks       connect4, edge veth\\u{1b}0
+sources     3 of 16384
+verdicts    1
+smarthosts  192.0.2.25:25
 
 CLASS   ATTEMPTS  DENIED  WOULD-DENY  DESTINATIONS
 direct        12       1           0             3

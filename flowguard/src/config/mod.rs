@@ -17,6 +17,7 @@ mod tests;
 
 use std::{
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -113,6 +114,8 @@ pub struct Guard {
     pub trusted: Vec<IpNet>,
     /// The host's own addresses are of class relay too.
     pub trust_local_addresses: bool,
+    /// Hosts that take redirected mail, at most one of each family; of class relay as well.
+    pub smarthosts: Vec<SocketAddr>,
 }
 
 /// What a denied `connect()` returns.

@@ -41,6 +41,7 @@ pub(super) struct RawGuard {
     pub(super) deny: DenyError,
     pub(super) trusted: Spanned<Vec<Spanned<String>>>,
     pub(super) trust_local_addresses: bool,
+    pub(super) smarthosts: Spanned<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -128,6 +129,9 @@ pub(super) struct RawRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum RawAction {
-    Block,
     Limit,
+    NewDestinations,
+    Redirect,
+    Block,
+    Sever,
 }

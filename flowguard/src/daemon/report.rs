@@ -54,6 +54,13 @@ impl State {
             sources: self.kernel.registry.sources().count() as u64,
             source_capacity: self.kernel.registry.capacity().into(),
             verdicts: self.verdicts.len() as u64,
+            smarthosts: self
+                .config
+                .guard
+                .smarthosts
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             totals,
             kernel: Stat::ALL
                 .iter()

@@ -110,7 +110,8 @@ impl State {
             self.note_left_out(0);
             return Vec::new();
         }
-        let room = TRUSTED_ROOM.saturating_sub(config.guard.trusted.len());
+        let configured = config.guard.trusted.len() + config.guard.smarthosts.len();
+        let room = TRUSTED_ROOM.saturating_sub(configured);
         match links::local_addresses() {
             Ok(mut addresses) => {
                 addresses.sort_unstable();
@@ -159,6 +160,9 @@ impl State {
     fn kernel_policy(&self, config: &Config, addresses: &[IpNet]) -> Policy {
         let mut trusted = config.guard.trusted.clone();
         trusted.extend(addresses);
+        // Whoever is sent there may go there.
+        let smarthosts = &config.guard.smarthosts;
+        trusted.extend(smarthosts.iter().map(|host| IpNet::from(host.ip())));
         let ceiling = |class| config.ceilings.of(class).unwrap_or_default();
         Policy {
             mode: config.mode,
@@ -174,7 +178,7 @@ impl State {
             submission_ports: config.guard.submission_ports.clone(),
             trusted,
             unanswered_after: config.kernel.unanswered_after,
-            smarthosts: Vec::new(),
+            smarthosts: smarthosts.clone(),
             gateway_bits4: 32,
             gateway_bits6: 64,
         }

@@ -10,8 +10,8 @@ use flowguard_common::{
     names::{
         MAP_ADDRS, MAP_BANK, MAP_BUCKETS, MAP_CARRIED, MAP_CARRIED_IDS, MAP_CARRIED_STATS,
         MAP_CGROUPS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_EVENTS,
-        MAP_FALLBACK, MAP_FANOUT, MAP_FLOWS, MAP_NETNS, MAP_SETTINGS, MAP_SOURCES, MAP_STAMPS,
-        MAP_STATS, MAP_STRAY_RATE, MAP_TRUSTED, MAP_UIDS, MAP_VERDICTS,
+        MAP_FALLBACK, MAP_FANOUT, MAP_FLOWS, MAP_NETNS, MAP_ON_THE_WAY, MAP_SETTINGS, MAP_SOURCES,
+        MAP_STAMPS, MAP_STATS, MAP_STRAY_RATE, MAP_TRUSTED, MAP_UIDS, MAP_VERDICTS,
     },
 };
 
@@ -87,7 +87,7 @@ const fn spec(name: &'static str, capacity: Capacity, fate: Fate) -> Spec {
 }
 
 /// All maps; every one is pinned.
-pub(super) const MAPS: [Spec; 24] = [
+pub(super) const MAPS: [Spec; 25] = [
     spec(MAP_CONTRACT, Capacity::Fixed, Fate::Anew),
     spec(MAP_SETTINGS, Capacity::Fixed, Fate::Copied),
     spec(MAP_BANK, Capacity::Fixed, Fate::Copied),
@@ -115,6 +115,7 @@ pub(super) const MAPS: [Spec; 24] = [
     spec(MAP_CARRIED_STATS, Capacity::Fixed, Fate::Anew),
     spec(MAP_CARRIED_IDS, Capacity::CarriedIdentities, Fate::Anew),
     spec(MAP_EVENTS, Capacity::Ring, Fate::Lost),
+    spec(MAP_ON_THE_WAY, Capacity::Fixed, Fate::Lost),
     spec(MAP_STAMPS, Capacity::Fixed, Fate::Lost),
 ];
 

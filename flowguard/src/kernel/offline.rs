@@ -9,7 +9,10 @@ use std::{
 use flowguard_common::{
     class::Class,
     counters::ClassCounters,
-    verdict::{ACTION_ALLOW, ACTION_BLOCK, ACTION_LIMIT, Verdict},
+    verdict::{
+        ACTION_ALLOW, ACTION_BLOCK, ACTION_LIMIT, ACTION_NEW_DESTINATIONS, ACTION_REDIRECT,
+        ACTION_SEVER, Verdict,
+    },
 };
 
 use super::{
@@ -112,19 +115,26 @@ pub fn action_name(verdict: &Verdict, now: &Moment) -> Option<ActionName> {
     if verdict.is_expired(now.boot_ns()) {
         return None;
     }
-    match verdict.action {
-        ACTION_ALLOW => Some(ActionName::Allow),
-        ACTION_LIMIT => Some(ActionName::Limit),
-        ACTION_BLOCK => Some(ActionName::Block),
-        _ => None,
+    ActionName::ALL
+        .into_iter()
+        .find(|action| kernel_action(*action) == verdict.action)
+}
+
+/// The kernel's number for an action.
+pub const fn kernel_action(action: ActionName) -> u32 {
+    match action {
+        ActionName::Allow => ACTION_ALLOW,
+        ActionName::NewDestinations => ACTION_NEW_DESTINATIONS,
+        ActionName::Limit => ACTION_LIMIT,
+        ActionName::Redirect => ACTION_REDIRECT,
+        ActionName::Block => ACTION_BLOCK,
+        ActionName::Sever => ACTION_SEVER,
     }
 }
 
 /// The gravest of some verdicts, as the source list shows it.
 pub fn gravest(actions: impl Iterator<Item = ActionName>) -> Option<String> {
-    actions
-        .max_by_key(|action| *action as u8)
-        .map(|action| action.to_string())
+    actions.max().map(|action| action.to_string())
 }
 
 /// Maps that belong together.

@@ -177,13 +177,22 @@ impl Registry {
     /// How many identities a table holds, and how many fit.
     pub fn used(&self, table: Table) -> (u64, u64) {
         let of = |numbers: &[u32; IDENTITIES]| table.index().map_or(0, |index| numbers[index]);
-        (of(&self.used).into(), of(&self.room).into())
+        let used = match table {
+            // Devices that are no single source's have no identity, and take a place.
+            Table::Edges => self.slots.len() as u64,
+            _ => of(&self.used).into(),
+        };
+        (used, of(&self.room).into())
     }
 
     /// Whether an identity has its place in the kernel's table, or finds one.
     pub fn has_room_for(&self, identity: Identity) -> bool {
         let (used, room) = self.used(Table::of(identity));
-        used < room || self.identities.contains_key(&identity)
+        used < room
+            || match identity {
+                Identity::Edge(ifindex) => self.slots.contains_key(&ifindex),
+                _ => self.identities.contains_key(&identity),
+            }
     }
 
     fn require_room_for(&self, identity: Identity) -> Result<(), KernelError> {
@@ -339,11 +348,7 @@ impl Registry {
         self.place(ifindex, source, link, ROLE_EDGE)?;
         match self.identities.insert(Identity::Edge(ifindex), source) {
             Some(before) if before != source => self.flag_edge(before),
-            Some(_) => Ok(()),
-            None => {
-                count(&mut self.used, Identity::Edge(ifindex), 1);
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 
@@ -353,6 +358,7 @@ impl Registry {
     ///
     /// The map is full or cannot be written.
     pub fn lead_shared(&mut self, ifindex: u32, link: u32, role: u32) -> Result<(), KernelError> {
+        self.require_room_for(Identity::Edge(ifindex))?;
         self.place(ifindex, NO_SOURCE, link, role)
     }
 

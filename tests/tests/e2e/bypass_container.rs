@@ -4,6 +4,7 @@
 //!
 //! The numbers in the tests' names are those of the table of ways around the guard.
 
+mod engines;
 mod flood;
 mod fragments;
 mod hidden;

@@ -122,6 +122,12 @@ pub(crate) const TEST: &[Package] = &[
         elsewhere: "a Docker engine (docker, moby-engine)",
     },
     Package {
+        name: "lxc",
+        sign: Sign::Program("lxc-start"),
+        why: "tests run a system container as well, whose engine is another",
+        elsewhere: "LXC with its busybox template (lxc, lxc-templates)",
+    },
+    Package {
         name: "postfix",
         sign: Sign::Program("postfix"),
         why: "tests send through a real mail server of their own",
