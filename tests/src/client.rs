@@ -10,6 +10,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -211,6 +215,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// Lets it begin no more connections, and waits for its end.
+    ///
+    /// # Errors
+    /// As [`Self::outcome`].
+    pub fn stop(self) -> Result<Outcome> {
+        kill(Pid::from_raw(self.job.pid().cast_signed()), Signal::SIGTERM)?;
+        self.outcome()
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

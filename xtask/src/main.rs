@@ -17,6 +17,7 @@ mod out;
 mod paths;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod tool;
 
@@ -28,6 +29,7 @@ enum Command {
     Run(run::Options),
     Demo(demo::Options),
     Test(test::Options),
+    Soak(soak::Options),
     Lint(lint::Options),
     Deny(deny::Options),
     Fuzz(fuzz::Options),
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Deny(options) => deny::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
