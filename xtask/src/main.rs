@@ -18,6 +18,7 @@ mod run;
 mod setup;
 mod test;
 mod tool;
+mod vm;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]
@@ -27,6 +28,7 @@ enum Command {
     Run(run::Options),
     Demo(demo::Options),
     Test(test::Options),
+    Vm(vm::Options),
     Lint(lint::Options),
     Deny(deny::Options),
 }
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Vm(options) => vm::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Deny(options) => deny::run(&options),
     };

@@ -58,6 +58,8 @@ pub(crate) enum Needs {
     Demo,
     /// Build, and run the tests on this kernel.
     Test,
+    /// Build, and run the tests on other kernels, in virtual machines.
+    Vm,
 }
 
 /// What a machine that is set up has.
@@ -105,9 +107,11 @@ pub(crate) fn ensure(needs: Needs, core: CoreChoice) -> Result<Ready> {
 /// out where the linker is there.
 fn tables(needs: Needs, linker_works: bool) -> impl Iterator<Item = &'static Package> {
     let linker = (!linker_works).then_some(packages::LINKER);
-    let network = matches!(needs, Needs::Demo | Needs::Test).then_some(packages::NETWORK);
-    let test = (needs == Needs::Test).then_some(packages::TEST);
-    [Some(packages::BUILD), linker, network, test]
+    let network =
+        matches!(needs, Needs::Demo | Needs::Test | Needs::Vm).then_some(packages::NETWORK);
+    let test = matches!(needs, Needs::Test | Needs::Vm).then_some(packages::TEST);
+    let vm = (needs == Needs::Vm).then_some(packages::VM);
+    [Some(packages::BUILD), linker, network, test, vm]
         .into_iter()
         .flatten()
         .flatten()
@@ -134,6 +138,13 @@ mod tests {
         assert!(names(Needs::Test, true).contains(&"gcc"));
         assert!(!names(Needs::Build, false).contains(&"postfix"));
         assert!(!names(Needs::Lint, false).contains(&"postfix"));
+    }
+
+    #[test]
+    fn virtual_machines_are_for_tests_on_other_kernels() {
+        assert!(names(Needs::Vm, true).contains(&"qemu-system-x86"));
+        assert!(names(Needs::Vm, true).contains(&"nftables"));
+        assert!(!names(Needs::Test, true).contains(&"qemu-system-x86"));
     }
 
     #[test]
