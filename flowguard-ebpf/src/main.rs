@@ -18,6 +18,7 @@
 mod atomic;
 mod count;
 mod events;
+mod frame;
 mod hooks;
 mod identity;
 mod judge;

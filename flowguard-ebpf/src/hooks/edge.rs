@@ -15,9 +15,9 @@ use flowguard_common::{
     class::Class,
     counters::Stat,
     event::{Event, Hook},
-    packet::{self, Frame, Kind, Packet, Segment},
+    packet::{self, Kind, Packet, Segment},
     settings::{MODE_ENFORCE, Settings},
-    source::{Edge, LINK_IP},
+    source::Edge,
     stamp::{
         STAMP_DENIED, STAMP_MADE, STAMP_SENT, SYN_MEMORY_NS, SYN_WAYS, Stamp, Syn, SynEntry,
         syn_set, syn_tag,
@@ -27,7 +27,9 @@ use flowguard_common::{
 
 use super::connect;
 use crate::{
-    count, events, judge,
+    count, events,
+    frame::Skb,
+    judge,
     maps::{EDGES, STAMPS, SYNS},
 };
 
@@ -36,15 +38,6 @@ use crate::{
 pub(crate) const PASS: i32 = TC_ACT_UNSPEC;
 /// The packet is dropped.
 const DENY: i32 = TC_ACT_SHOT;
-
-struct Skb<'a>(&'a TcContext);
-
-impl Frame for Skb<'_> {
-    #[inline(always)]
-    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        self.0.load(offset as usize).ok()
-    }
-}
 
 /// Entry.
 #[classifier]
@@ -56,11 +49,7 @@ fn edge(ctx: TcContext) -> i32 {
         count::stat(Stat::UnknownEdge);
         return PASS;
     };
-    let Packet { kind, segment } = if edge.link == LINK_IP {
-        packet::parse_ip(&Skb(&ctx))
-    } else {
-        packet::parse_ethernet(&Skb(&ctx))
-    };
+    let Packet { kind, segment } = packet::parse(&Skb::of(&ctx), edge.link);
     match kind {
         Kind::Tcp if segment.opens() => {}
         Kind::Tcp | Kind::Other => return PASS,

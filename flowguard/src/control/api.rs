@@ -31,7 +31,7 @@ pub struct Status {
     pub config_loaded: Timestamp,
     /// Where programs, links and maps are pinned.
     pub pins: String,
-    /// Hooks that are attached: `connect4`, `connect6`, and `edge NAME` for each edge device.
+    /// Hooks that are attached: programs at the cgroup, and `edge NAME` for each edge device.
     pub hooks: Vec<String>,
     /// Whether this daemon found a running guard and took it over.
     pub adopted: bool,

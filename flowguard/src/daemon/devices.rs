@@ -15,7 +15,7 @@ use crate::{
         netns::NetnsError,
         peers::Peer,
     },
-    kernel::{Identity, KernelError},
+    kernel::{Identity, KernelError, Role},
     model::escape,
 };
 
@@ -180,7 +180,9 @@ impl State {
         // The device first: from the moment the connect hooks leave the counting to it, it counts.
         let registry = &mut self.kernel.registry;
         registry.lead_edge(link.ifindex, source, layer)?;
-        self.kernel.edges.attach(link.ifindex, &link.name)?;
+        self.kernel
+            .hooks
+            .attach(link.ifindex, &link.name, Role::Edge)?;
         self.kernel.registry.settle_edge(link.ifindex)
     }
 
@@ -209,9 +211,9 @@ impl State {
             }
         }
         let done = if self.devices.links.contains_key(&ifindex) {
-            self.kernel.edges.detach(ifindex)
+            self.kernel.hooks.detach(ifindex)
         } else {
-            self.kernel.edges.gone(ifindex)
+            self.kernel.hooks.gone(ifindex)
         };
         if let Err(error) = done {
             tracing::error!(%error, ifindex, "cannot let go of a device");

@@ -37,12 +37,6 @@ impl State {
                 *totals.entry(*class).or_default() += (*counters).into();
             }
         }
-        let mut hooks = ["connect4", "connect6", "sock_create"]
-            .map(str::to_owned)
-            .to_vec();
-        let mut edges: Vec<_> = self.kernel.edges.attached().values().collect();
-        edges.sort();
-        hooks.extend(edges.into_iter().map(|name| format!("edge {name}")));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -55,7 +49,7 @@ impl State {
                 .map(|path| path.display().to_string()),
             config_loaded: self.config_loaded,
             pins: self.config.paths.pins.display().to_string(),
-            hooks,
+            hooks: self.kernel.hooks.names(),
             adopted: self.adopted,
             sources: self.kernel.registry.sources().count() as u64,
             source_capacity: self.kernel.registry.capacity().into(),
@@ -167,8 +161,8 @@ impl State {
                 Some(path) => format!("{identity} {path}"),
                 None => identity.to_string(),
             },
-            Identity::Edge(ifindex) => match self.kernel.edges.attached().get(&ifindex) {
-                Some(name) => format!("edge {name}"),
+            Identity::Edge(ifindex) => match self.kernel.hooks.devices().get(&ifindex) {
+                Some(device) => format!("edge {}", device.name),
                 None => identity.to_string(),
             },
             Identity::Uid(_) | Identity::Netns(_) => identity.to_string(),

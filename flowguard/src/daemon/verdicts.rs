@@ -13,7 +13,7 @@ use super::state::State;
 use crate::{
     control::api::{ActionName, Ended, VerdictRecord},
     kernel::{
-        KernelError, Pins, Terms,
+        KernelError, Terms,
         clock::Moment,
         offline::{self, NETNS_PREFIX},
     },
@@ -34,7 +34,7 @@ impl State {
                 return;
             }
         };
-        let gone = (!self.pins_in_place()).then(|| {
+        let gone = (!self.kernel.hooks.are_in_place()).then(|| {
             format!(
                 "the guard's pins in {} are gone: nothing is counted or refused any more; restart \
                  the daemon",
@@ -187,10 +187,6 @@ impl State {
             )
         });
         self.warn("store", what);
-    }
-
-    fn pins_in_place(&self) -> bool {
-        Pins::new(&self.config.paths.pins).are_in_place()
     }
 
     /// Clears away verdicts whose time is over. The kernel ended them by itself.

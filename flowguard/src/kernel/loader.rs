@@ -1,29 +1,24 @@
 //! Loading the programs and taking over what an earlier daemon pinned.
 
-use std::{error::Error, fs::File, path::PathBuf};
+use std::path::PathBuf;
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Array, MapData},
-    programs::{
-        CgroupSock, CgroupSockAddr, Program, ProgramError, ProgramFd, SchedClassifier,
-        links::FdLink,
-    },
 };
 use flowguard_common::{
     CONTRACT,
     class::CLASSES,
     names::{
         MAP_BUCKETS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_FANOUT,
-        MAP_SOURCES, MAP_SYNS, MAP_VERDICTS, PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE,
-        PROG_SOCK_CREATE,
+        MAP_SOURCES, MAP_SYNS, MAP_VERDICTS,
     },
     stamp::SYNS_PER_EDGE,
 };
 
 use super::{
-    Counters, EdgeMethod, Edges, EventReader, Fallback, KernelError, Pins, PinsLock, ProgramLog,
-    Registry, SettingsBanks, Verdicts, attach, log, pins::MAPS, probe,
+    Counters, EdgeMethod, EventReader, Fallback, Hooks, KernelError, Pins, PinsLock, ProgramLog,
+    Registry, SettingsBanks, Verdicts, log, pins::MAPS, probe, programs,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT"));
@@ -43,7 +38,7 @@ pub struct Options {
     pub edge_method: Option<EdgeMethod>,
 }
 
-/// The maps of the running guard, and its edges.
+/// The maps of the running guard, and its programs.
 pub struct Kernel {
     /// Who is who.
     pub registry: Registry,
@@ -55,13 +50,13 @@ pub struct Kernel {
     pub verdicts: Verdicts,
     /// Policy numbers.
     pub settings: SettingsBanks,
-    /// Devices.
-    pub edges: Edges,
+    /// Programs, and what they are attached to.
+    pub hooks: Hooks,
 }
 
 /// What [`Kernel::load`] gives.
 pub struct Loaded {
-    /// Maps and edges.
+    /// Maps and programs.
     pub kernel: Kernel,
     /// The event ring.
     pub events: EventReader,
@@ -96,30 +91,12 @@ impl Kernel {
         }
         let mut object = load_object(options)?;
 
-        // All are loaded before any is attached: a kernel that refuses one leaves things alone.
-        for name in [PROG_CONNECT4, PROG_CONNECT6] {
-            let program: &mut CgroupSockAddr = program(&mut object, name)?;
-            program.load().map_err(refused(name))?;
-        }
-        let sock_create: &mut CgroupSock = program(&mut object, PROG_SOCK_CREATE)?;
-        sock_create.load().map_err(refused(PROG_SOCK_CREATE))?;
-        let edge: &mut SchedClassifier = program(&mut object, PROG_EDGE)?;
-        edge.load().map_err(refused(PROG_EDGE))?;
-
-        for (name, program) in object.programs() {
-            let instructions = program
-                .info()
-                .ok()
-                .and_then(|info| info.verified_instruction_count());
-            tracing::debug!(name, instructions, "verified");
-        }
+        let loaded = programs::load(&mut object)?;
         mark(pins)?;
-        attach_to_cgroup::<CgroupSock>(&mut object, PROG_SOCK_CREATE, options)?;
-        for name in [PROG_CONNECT4, PROG_CONNECT6] {
-            attach_to_cgroup::<CgroupSockAddr>(&mut object, name, options)?;
-        }
         let log = ProgramLog::open(&mut object);
         let method = options.edge_method.unwrap_or_else(probe::edge_method);
+        let mut hooks = Hooks::new(object, loaded, method, pins.clone());
+        hooks.attach_to_cgroup(&options.cgroup)?;
         Ok(Loaded {
             kernel: Self {
                 registry: Registry::open(pins)?,
@@ -127,7 +104,7 @@ impl Kernel {
                 fallback: Fallback::open(pins)?,
                 verdicts: Verdicts::open(pins)?,
                 settings: SettingsBanks::open(pins)?,
-                edges: Edges::new(object, method, pins.clone()),
+                hooks,
             },
             events: EventReader::open(pins)?,
             log,
@@ -172,70 +149,4 @@ fn mark(pins: &Pins) -> Result<(), KernelError> {
     contract
         .set(0, CONTRACT, 0)
         .map_err(KernelError::map(MAP_CONTRACT))
-}
-
-fn refused(program: &'static str) -> impl Fn(ProgramError) -> KernelError + Copy {
-    move |source| KernelError::Program {
-        program,
-        source: Box::new(source),
-    }
-}
-
-/// A program of the object, as the type its section says.
-pub(super) fn program<'a, P>(
-    object: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut P, KernelError>
-where
-    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    object
-        .program_mut(name)
-        .ok_or_else(|| ProgramError::IOError(std::io::ErrorKind::NotFound.into()))
-        .and_then(TryInto::try_into)
-        .map_err(refused(name))
-}
-
-/// The two types of program that are attached to cgroups.
-trait CgroupProgram {
-    fn fd(&self) -> Result<&ProgramFd, ProgramError>;
-    fn link(&mut self, cgroup: File) -> Result<FdLink, Box<dyn Error + Send + Sync>>;
-}
-
-macro_rules! cgroup_program {
-    ($($program:ty),+) => {
-        $(
-            impl CgroupProgram for $program {
-                fn fd(&self) -> Result<&ProgramFd, ProgramError> {
-                    self.fd()
-                }
-
-                fn link(&mut self, cgroup: File) -> Result<FdLink, Box<dyn Error + Send + Sync>> {
-                    let id = self.attach(cgroup, attach::CGROUP_MODE)?;
-                    Ok(self.take_link(id)?.try_into()?)
-                }
-            }
-        )+
-    };
-}
-
-cgroup_program!(CgroupSock, CgroupSockAddr);
-
-fn attach_to_cgroup<'a, P>(
-    object: &'a mut Ebpf,
-    name: &'static str,
-    options: &Options,
-) -> Result<(), KernelError>
-where
-    P: CgroupProgram + 'a,
-    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
-{
-    let program: &mut P = program(object, name)?;
-    let fd = program
-        .fd()
-        .and_then(|fd| Ok(fd.try_clone()?))
-        .map_err(refused(name))?;
-    attach::to_cgroup(&fd, name, &options.cgroup, &options.pins, |cgroup| {
-        program.link(cgroup)
-    })
 }

@@ -11,7 +11,7 @@ use flowguard_common::{
     names::{
         MAP_BANK, MAP_BUCKETS, MAP_CGROUPS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE,
         MAP_EVENTS, MAP_FALLBACK, MAP_FANOUT, MAP_NETNS, MAP_SETTINGS, MAP_SOURCES, MAP_STAMPS,
-        MAP_STATS, MAP_SYNS, MAP_TRUSTED, MAP_UIDS, MAP_VERDICTS, PROG_CONNECT4, PROG_CONNECT6,
+        MAP_STATS, MAP_SYNS, MAP_TRUSTED, MAP_UIDS, MAP_VERDICTS,
     },
 };
 use nix::{
@@ -58,8 +58,7 @@ fn is_bpffs(path: &Path) -> bool {
 #[expect(dead_code, reason = "it is held, not used")]
 pub struct PinsLock(Flock<fs::File>);
 
-/// The folder with all pins: `maps/NAME`, `links/connect4`, `links/connect6`,
-/// `links/edge-IFINDEX`.
+/// The folder with all pins: `maps/NAME`, `links/PROGRAM`, `links/PROGRAM-IFINDEX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins {
     dir: PathBuf,
@@ -84,17 +83,9 @@ impl Pins {
         self.dir.join("links").join(name)
     }
 
-    pub(super) fn edge(&self, ifindex: u32) -> PathBuf {
-        self.link(&format!("edge-{ifindex}"))
-    }
-
-    /// Interface indices that have a pinned edge link.
-    pub(super) fn edges(&self) -> Result<Vec<u32>, KernelError> {
-        Ok(self
-            .links()?
-            .iter()
-            .filter_map(|name| name.strip_prefix("edge-")?.parse().ok())
-            .collect())
+    /// The link of a program at a device.
+    pub(super) fn device(&self, program: &str, ifindex: u32) -> PathBuf {
+        self.link(&format!("{program}-{ifindex}"))
     }
 
     /// Names of pinned links.
@@ -168,13 +159,6 @@ impl Pins {
                 source: errno.into(),
             }),
         }
-    }
-
-    /// Whether the connect hooks are still pinned.
-    pub fn are_in_place(&self) -> bool {
-        [PROG_CONNECT4, PROG_CONNECT6]
-            .iter()
-            .all(|name| self.link(name).exists())
     }
 
     /// Removes maps that a start which failed half-way left behind: they may be of any layout.
