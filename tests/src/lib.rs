@@ -19,6 +19,7 @@ pub mod config;
 pub mod container;
 pub mod docker;
 pub mod expect;
+pub mod feature;
 pub mod guard;
 pub mod lab;
 pub mod mta;

@@ -89,7 +89,7 @@ impl Kernel {
         if !adopted {
             pins.remove_unfinished()?;
         }
-        let mut object = load_object(options)?;
+        let mut object = load_object(options.max_sources, options.max_edges, Some(pins))?;
 
         let loaded = programs::load(&mut object)?;
         mark(pins)?;
@@ -114,8 +114,13 @@ impl Kernel {
     }
 }
 
-fn load_object(options: &Options) -> Result<Ebpf, KernelError> {
-    let per_class = options.max_sources.saturating_mul(CLASSES);
+/// The programs on maps of their own, as small as can be, which nobody else sees.
+pub(super) fn trial_object() -> Result<Ebpf, KernelError> {
+    load_object(1, 1, None)
+}
+
+fn load_object(max_sources: u32, max_edges: u32, pins: Option<&Pins>) -> Result<Ebpf, KernelError> {
+    let per_class = max_sources.saturating_mul(CLASSES);
     let has_set_retval = u8::from(probe::has_set_retval());
     let log_level = log::level();
     let mut loader = EbpfLoader::new();
@@ -124,19 +129,21 @@ fn load_object(options: &Options) -> Result<Ebpf, KernelError> {
         .override_global("HAS_SET_RETVAL", &has_set_retval, true)
         .override_global(aya_log::LEVEL, &log_level, true);
     for (map, entries) in [
-        (MAP_SOURCES, options.max_sources),
-        (MAP_EVENT_RATE, options.max_sources),
+        (MAP_SOURCES, max_sources),
+        (MAP_EVENT_RATE, max_sources),
         (MAP_COUNTERS, per_class),
         (MAP_FANOUT, per_class),
         (MAP_BUCKETS, per_class),
         (MAP_VERDICTS, per_class),
-        (MAP_EDGES, options.max_edges),
-        (MAP_SYNS, options.max_edges.saturating_mul(SYNS_PER_EDGE)),
+        (MAP_EDGES, max_edges),
+        (MAP_SYNS, max_edges.saturating_mul(SYNS_PER_EDGE)),
     ] {
         loader.map_max_entries(map, entries);
     }
-    for map in MAPS {
-        loader.map_pin_path(map, options.pins.map(map));
+    if let Some(pins) = pins {
+        for map in MAPS {
+            loader.map_pin_path(map, pins.map(map));
+        }
     }
     loader
         .load(OBJECT)

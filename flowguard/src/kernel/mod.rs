@@ -20,6 +20,7 @@ mod programs;
 mod registry;
 mod settings;
 mod sys;
+mod trial;
 mod verdicts;
 
 pub use attach::{Device, Hooks};

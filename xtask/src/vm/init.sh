@@ -2,6 +2,8 @@
 # The first process of the virtual machine: makes of an initramfs what the tests expect of a host,
 # runs them, and switches the machine off. What is read from it goes to the second serial port,
 # what a person may want to see to the first.
+# An initramfs cannot be pivoted away from, which a container engine has to be told.
+export DOCKER_RAMDISK=1
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin HOME=/root TMPDIR=/tmp LC_ALL=C.UTF-8
 # A machine that waits for somebody to look at it would be killed at its time limit only.
 trap 'busybox poweroff -f' EXIT

@@ -59,6 +59,9 @@ struct TestOptions {
     limit: u64,
 }
 
+/// By how much an emulated machine may be slower than one that is not, where it matters to a test.
+const PATIENCE: u32 = 8;
+
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.command {
         Command::Test(options) => test(options),
@@ -103,7 +106,7 @@ fn script(programs: &Programs, filter: Option<&str>) -> Result<String> {
     let flowguard = programs.flowguard.display();
     let tests = programs.tests.display();
     Ok(format!(
-        "export FLOWGUARD_BIN='{flowguard}'\n\
+        "export FLOWGUARD_BIN='{flowguard}' FLOWGUARD_TEST_PATIENCE={PATIENCE}\n\
          '{flowguard}' doctor --json\n\
          # libtest tells its results in a form for programs only to who knows that it may change.\n\
          RUSTC_BOOTSTRAP=1 '{tests}' -Z unstable-options --format=json --report-time {filter}\n"

@@ -22,24 +22,53 @@ use crate::{invoke, paths};
 const INIT: &str = include_str!("init.sh");
 
 /// Packages whose files go along, with those that the tests use of each.
-const PACKAGES: [&str; 17] = [
+const PACKAGES: [&str; 24] = [
     "bash",
     "bpftool",
     "busybox-static",
     "coreutils",
     "dash",
+    "diffutils",
+    "findutils",
     "grep",
+    "hostname",
     "iproute2",
     "iptables",
     "kmod",
+    "libc-bin",
+    "libxtables12",
+    "mawk",
     "mount",
     "netbase",
     "nftables",
-    "libxtables12",
+    "perl-base",
+    "postfix",
     "sed",
+    "swaks",
     "tar",
     "util-linux",
-    "libc-bin",
+];
+
+/// Folders that are written when packages are configured, or whose packages change their names with
+/// each version.
+const FOLDERS: [&str; 6] = [
+    "/etc/alternatives",
+    "/etc/postfix",
+    "/usr/lib/x86_64-linux-gnu/perl",
+    "/usr/lib/x86_64-linux-gnu/perl5",
+    "/usr/share/perl",
+    "/usr/share/perl5",
+];
+
+/// A Docker engine, of Debian's or Docker's own packages.
+const ENGINE: [&str; 7] = [
+    "/usr/bin/containerd",
+    "/usr/bin/containerd-shim-runc-v2",
+    "/usr/bin/docker",
+    "/usr/bin/docker-proxy",
+    "/usr/bin/runc",
+    "/usr/sbin/dockerd",
+    "/usr/sbin/runc",
 ];
 
 /// What packages contain and no test reads.
@@ -65,7 +94,7 @@ const LINKS: [(&str, &str); 4] = [
     ("lib", "usr/lib"),
     ("lib64", "usr/lib64"),
 ];
-const FOLDERS: [&str; 9] = [
+const SKELETON: [&str; 9] = [
     "dev", "etc", "proc", "root", "run", "sys", "tmp", "var/tmp", "vm",
 ];
 
@@ -76,7 +105,7 @@ pub(crate) fn archive(programs: &Programs, script: &str) -> Result<PathBuf> {
     if stage.exists() {
         fs::remove_dir_all(&stage)?;
     }
-    for folder in FOLDERS {
+    for folder in SKELETON {
         fs::create_dir_all(stage.join(folder))?;
     }
     symlink("../run", stage.join("var/run"))?;
@@ -150,11 +179,15 @@ fn strip(program: &Path, to: &Path) -> Result<()> {
 fn system_files() -> Result<BTreeSet<PathBuf>> {
     let listed = invoke::read(Command::new("dpkg-query").arg("--listfiles").args(PACKAGES))?;
     let mut files: BTreeSet<PathBuf> = ACCOUNTS.iter().map(PathBuf::from).collect();
-    files.extend(
-        below(Path::new("/etc/alternatives"))?
-            .into_iter()
-            .map(|path| Path::new("/etc/alternatives").join(path)),
-    );
+    for folder in FOLDERS
+        .map(Path::new)
+        .into_iter()
+        .filter(|folder| folder.is_dir())
+    {
+        files.extend(below(folder)?.into_iter().map(|path| folder.join(path)));
+    }
+    let engine = ENGINE.map(PathBuf::from).into_iter();
+    files.extend(engine.filter(|program| program.exists()));
     for path in listed.lines().map(Path::new) {
         let left_out = LEFT_OUT.iter().any(|folder| path.starts_with(folder));
         // Folders are added with what is in them.
