@@ -12,6 +12,13 @@ pub const fn from_v4(v4: [u8; 4]) -> Addr {
     ]
 }
 
+/// Whether this is an IPv4 address.
+#[inline(always)]
+pub fn is_v4(addr: &Addr) -> bool {
+    let [high, low] = halves(addr);
+    high == 0 && low >> 32 == 0xffff
+}
+
 /// Whether a connection to `addr` stays on this host whatever its routes say: 127.0.0.0/8, `::1`,
 /// and the unspecified addresses, which Linux takes for loopback.
 #[inline(always)]

@@ -16,11 +16,29 @@ pub struct ClassCounters {
     pub retransmits: u64,
     /// `CLOCK_BOOTTIME` of the last attempt, in nanoseconds.
     pub last_seen_ns: u64,
-    /// Room for the counters of hooks to come; zero.
-    pub reserved: [u64; 10],
+    /// Attempts that the other side accepted.
+    pub established: u64,
+    /// Attempts that the other side refused with a reset.
+    pub refused: u64,
+    /// Attempts that nobody had answered when they were given up (see [`crate::flow`]).
+    pub timed_out: u64,
+    /// Attempts that were sent to the smarthost instead.
+    pub redirected: u64,
+    /// Bytes of payload sent, those sent again included.
+    pub bytes: u64,
+    /// Replies of the other side by their first digit: 2xx, 3xx, 4xx, 5xx (RFC 5321, section 4.2.1).
+    pub replies: [u64; 4],
+    /// Replies 354: the other side is ready to take a message (RFC 5321, section 4.1.1.4).
+    pub messages: u64,
+    /// Connections that turned to TLS, of whose replies nothing more can be read.
+    pub encrypted: u64,
+    /// How long the connections that ended were open, together, in milliseconds.
+    pub open_ms: u64,
+    /// Room for more; zero.
+    pub reserved: [u64; 6],
 }
 
-const _: () = assert!(size_of::<ClassCounters>() == 128);
+const _: () = assert!(size_of::<ClassCounters>() == 192);
 
 /// What the guard counts about itself, as indices of the `STATS` map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +67,17 @@ pub enum Stat {
     HiddenPort = 9,
     /// Packets of tunnels at an edge, which are not looked into: passed.
     Encapsulated = 10,
+    /// SYNs to guarded ports that left the host and that nobody accounts for: passed.
+    Stray = 11,
+    /// Attempts whose outcome is lost, since the table that remembers them was full of newer ones
+    /// of the same device.
+    FlowForgotten = 12,
+    /// Segments of replies longer than what is looked at; the rest was left unread.
+    ReplyUnread = 13,
 }
 
 /// How many [`Stat`]s there are.
-pub const STATS: u32 = 11;
+pub const STATS: u32 = 14;
 
 impl Stat {
     /// All of them, in the order of their numbers.
@@ -68,6 +93,9 @@ impl Stat {
         Self::Contended,
         Self::HiddenPort,
         Self::Encapsulated,
+        Self::Stray,
+        Self::FlowForgotten,
+        Self::ReplyUnread,
     ];
 
     /// The name used in output.
@@ -84,6 +112,9 @@ impl Stat {
             Self::Contended => "limits_given_up",
             Self::HiddenPort => "packets_hiding_their_port",
             Self::Encapsulated => "packets_encapsulated",
+            Self::Stray => "strays",
+            Self::FlowForgotten => "outcomes_forgotten",
+            Self::ReplyUnread => "replies_unread",
         }
     }
 }

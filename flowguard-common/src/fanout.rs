@@ -2,7 +2,8 @@
 //! "A Linear-Time Probabilistic Counting Algorithm", 1990) per source and class.
 //!
 //! The bitmap starts afresh every epoch, since a bitmap that only fills would call everybody's
-//! next destination known. A bit found unset is a *first contact*; what is counted is first
+//! next destination known. That of the epoch before is kept: whoever was a destination in either
+//! is *known*, and only others are new to a verdict that limits new destinations. A bit found unset is a *first contact*; what is counted is first
 //! contacts, so the growth of the counter over a window never exceeds the number of different
 //! destinations in it (twice that if an epoch ended inside), and collisions only make it smaller.
 
@@ -20,9 +21,11 @@ pub struct Fanout {
     pub epoch: u64,
     /// One bit per hash value.
     pub bits: [u64; FANOUT_WORDS],
+    /// The bits of the epoch before.
+    pub before: [u64; FANOUT_WORDS],
 }
 
-const _: () = assert!(size_of::<Fanout>() == 8 + FANOUT_BITS as usize / 8);
+const _: () = assert!(size_of::<Fanout>() == 8 + 2 * FANOUT_BITS as usize / 8);
 
 /// The word and the bit in it that a destination's hash selects.
 #[inline(always)]

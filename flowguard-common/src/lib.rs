@@ -14,9 +14,11 @@ pub mod class;
 pub mod counters;
 pub mod event;
 pub mod fanout;
+pub mod flow;
 pub mod names;
 pub mod packet;
 pub mod settings;
+pub mod smtp;
 pub mod source;
 pub mod stamp;
 pub mod verdict;
@@ -28,4 +30,4 @@ mod user;
 ///
 /// It stands in the `CONTRACT` map: a binary that finds another value there must not read the
 /// other maps.
-pub const CONTRACT: u32 = 1;
+pub const CONTRACT: u32 = 2;

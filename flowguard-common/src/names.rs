@@ -7,8 +7,24 @@ pub const PROG_CONNECT4: &str = "connect4";
 pub const PROG_CONNECT6: &str = "connect6";
 /// `cgroup/sock_create` program.
 pub const PROG_SOCK_CREATE: &str = "sock_create";
+/// `cgroup/sock_release` program.
+pub const PROG_SOCK_RELEASE: &str = "sock_release";
+/// `cgroup/getpeername4` program.
+pub const PROG_PEERNAME4: &str = "peername4";
+/// `cgroup/getpeername6` program.
+pub const PROG_PEERNAME6: &str = "peername6";
 /// TC ingress program for the host side of a container's veth or a VM's tap.
 pub const PROG_EDGE: &str = "edge";
+/// TC egress program for the same device.
+pub const PROG_EDGE_ANSWERS: &str = "edge_answers";
+/// TC egress program for the host's own way to the world.
+pub const PROG_UPLINK: &str = "uplink";
+/// TC ingress program for the same device.
+pub const PROG_UPLINK_ANSWERS: &str = "uplink_answers";
+/// XDP program for devices through which tenants' traffic enters.
+pub const PROG_GATEWAY: &str = "gateway";
+/// Run by the daemon, attached nowhere: settles attempts that nobody answered.
+pub const PROG_SWEEP: &str = "sweep";
 
 /// One `u32`: [`crate::CONTRACT`].
 pub const MAP_CONTRACT: &str = "CONTRACT";
@@ -42,8 +58,12 @@ pub const MAP_BUCKETS: &str = "BUCKETS";
 pub const MAP_EVENT_RATE: &str = "EVENT_RATE";
 /// Ring buffer of [`crate::event::Event`]s.
 pub const MAP_EVENTS: &str = "EVENTS";
-/// Recently seen SYNs by edge.
-pub const MAP_SYNS: &str = "SYNS";
+/// Attempts and their outcomes by device.
+pub const MAP_FLOWS: &str = "FLOWS";
+/// Prefixes at gateways to sources.
+pub const MAP_ADDRS: &str = "ADDRS";
+/// Event rate bucket of strays.
+pub const MAP_STRAY_RATE: &str = "STRAY_RATE";
 /// Stamps on sockets.
 pub const MAP_STAMPS: &str = "STAMPS";
 /// [`crate::counters::Stat`]s.
@@ -52,7 +72,7 @@ pub const MAP_STATS: &str = "STATS";
 /// Sources the registry holds unless configured otherwise. 16,384 cost about 28 MiB of kernel
 /// memory (counters, bitmaps, names).
 pub const DEFAULT_SOURCES: u32 = 16_384;
-/// Keys that lead to a source (uid prefixes, cgroups, namespaces), per kind of key.
+/// Keys that lead to a source (uid prefixes, cgroups, namespaces, addresses), per kind of key.
 pub const MAX_KEYS: u32 = 65_536;
 /// Edge devices there is room for unless configured otherwise.
 pub const DEFAULT_EDGES: u32 = 1_024;

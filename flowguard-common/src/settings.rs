@@ -41,10 +41,31 @@ pub struct Settings {
     pub guarded: [u64; PORT_WORDS],
     /// Those of the guarded ports that take submissions.
     pub submission: [u64; PORT_WORDS],
+    /// How long packet hooks wait for an answer before an attempt has timed out, nanoseconds.
+    pub answer_ns: u64,
+    /// Where redirected connections go, by family: IPv4, then IPv6.
+    pub smarthosts: [Smarthost; 2],
+    /// Leading bits of an IPv4 address that are one source at a gateway, 1 to 32.
+    pub gateway_bits4: u32,
+    /// The same of an IPv6 address, 1 to 64.
+    pub gateway_bits6: u32,
 }
 
-const _: () =
-    assert!(size_of::<Settings>() == 32 + 4 * 16 + 2 * 8192 && align_of::<Settings>() == 8);
+const _: () = assert!(
+    size_of::<Settings>() == 32 + 4 * 16 + 2 * 8192 + 8 + 2 * 24 + 8 && align_of::<Settings>() == 8
+);
+
+/// A host that takes the mail of those who may not send it directly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Smarthost {
+    /// Address.
+    pub addr: Addr,
+    /// Port, host order; 0: there is none in this family.
+    pub port: u32,
+    /// Zero.
+    pub pad: u32,
+}
 
 impl Settings {
     /// Whether connections to this port are counted and judged.
@@ -57,6 +78,17 @@ impl Settings {
     #[inline(always)]
     pub const fn is_host(&self, netns: u64) -> bool {
         self.host_netns == 0 || self.host_netns == netns
+    }
+
+    /// The host that takes redirected mail for this destination's family.
+    #[inline(always)]
+    pub fn smarthost(&self, dst: &Addr) -> Option<&Smarthost> {
+        let smarthost = &self.smarthosts[if addr::is_v4(dst) { 0 } else { 1 }];
+        if smarthost.port == 0 {
+            None
+        } else {
+            Some(smarthost)
+        }
     }
 
     /// The class of a connection to a guarded port; `trusted` says that the destination is on the
@@ -114,6 +146,10 @@ mod tests {
             ceilings: [rate; CLASSES as usize],
             guarded: [0; PORT_WORDS],
             submission: [0; PORT_WORDS],
+            answer_ns: 1,
+            smarthosts: [Smarthost::default(); 2],
+            gateway_bits4: 32,
+            gateway_bits6: 64,
         };
         for port in [25, 465, 65_535] {
             settings.guarded[port / 64] |= 1 << (port % 64);

@@ -1,6 +1,10 @@
 //! Sources as the kernel knows them: dense ids, the keys that lead to them, and their names.
 
-use crate::{counters::ClassCounters, fanout::Fanout};
+use crate::{
+    addr::{self, Addr},
+    counters::ClassCounters,
+    fanout::Fanout,
+};
 
 /// What sort of tenant a source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,19 +69,26 @@ pub struct SourceInfo {
 
 const _: () = assert!(size_of::<SourceInfo>() == 256);
 
-/// An element of the `EDGES` map: whose device this is.
+/// An element of the `EDGES` map: a device that programs are attached to, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Edge {
-    /// Source id.
+    /// Source id; [`crate::event::NO_SOURCE`] unless `role` is [`ROLE_EDGE`].
     pub source: u32,
-    /// Which part of the `SYNS` array is this device's; unique among live devices.
+    /// Which part of the `FLOWS` array is this device's; unique among live devices.
     pub slot: u32,
     /// [`LINK_ETHERNET`] or [`LINK_IP`].
     pub link: u32,
-    /// Zero.
-    pub pad: u32,
+    /// `ROLE_*`.
+    pub role: u32,
 }
+
+/// The host's side of a container's veth or a VM's tap.
+pub const ROLE_EDGE: u32 = 0;
+/// The host's own way to the world.
+pub const ROLE_UPLINK: u32 = 1;
+/// A device through which tenants' traffic enters, each told by its address.
+pub const ROLE_GATEWAY: u32 = 2;
 
 /// Frames on the device start with an Ethernet header.
 pub const LINK_ETHERNET: u32 = 0;
@@ -88,14 +99,46 @@ pub const LINK_IP: u32 = 1;
 pub const KEY_UID: u32 = 0;
 /// The identity is a network namespace cookie.
 pub const KEY_NETNS: u32 = 1;
+/// The identity is an IPv4 prefix at a gateway; see [`prefix_key`].
+pub const KEY_ADDR4: u32 = 2;
+/// The identity is an IPv6 prefix at a gateway; see [`prefix_key`].
+pub const KEY_ADDR6: u32 = 3;
+
+/// What an address counts as at a gateway: kind and id of its prefix. An IPv4 id is the masked
+/// address, an IPv6 id the upper half of it.
+#[inline(always)]
+pub fn prefix_key(addr: &Addr, bits4: u32, bits6: u32) -> (u32, u64) {
+    let [high, low] = addr::halves(addr);
+    if addr::is_v4(addr) {
+        let ignored = 32_u32.saturating_sub(bits4) & 31;
+        (KEY_ADDR4, (low & 0xffff_ffff) >> ignored << ignored)
+    } else {
+        let ignored = 64_u32.saturating_sub(bits6) & 63;
+        (KEY_ADDR6, high >> ignored << ignored)
+    }
+}
+
+/// Key of the `ADDRS` map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct AddrKey {
+    /// Id of [`prefix_key`].
+    pub id: u64,
+    /// [`KEY_ADDR4`] or [`KEY_ADDR6`].
+    pub kind: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<AddrKey>() == 16);
 
 /// Key of the `FALLBACK` map: an identity that nobody registered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct FallbackKey {
-    /// uid or namespace cookie.
+    /// uid, namespace cookie, or prefix.
     pub id: u64,
-    /// [`KEY_UID`] or [`KEY_NETNS`].
+    /// `KEY_*`.
     pub kind: u32,
     /// [`crate::class::Class`].
     pub class: u32,
@@ -118,3 +161,25 @@ pub struct FallbackEntry {
 
 const _: () =
     assert!(size_of::<FallbackEntry>() == size_of::<ClassCounters>() + size_of::<Fanout>() + 8);
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn prefixes_are_what_ipnet_says(v4: u32, bits4 in 1_u32..=32, v6: u128, bits6 in 1_u32..=64) {
+            let v6 = v6 | 1 << 127;
+            let addr = Ipv4Addr::from(v4).to_ipv6_mapped().octets();
+            let mask = u32::MAX.checked_shl(32 - bits4).unwrap_or(0);
+            prop_assert_eq!(prefix_key(&addr, bits4, bits6), (KEY_ADDR4, u64::from(v4 & mask)));
+            let addr = Ipv6Addr::from(v6).octets();
+            let mask = u64::MAX.checked_shl(64 - bits6).unwrap_or(0);
+            prop_assert_eq!(prefix_key(&addr, bits4, bits6), (KEY_ADDR6, (v6 >> 64) as u64 & mask));
+        }
+    }
+}

@@ -1,7 +1,7 @@
-//! What is remembered of an attempt so that it is counted exactly once: on the socket (`STAMPS`)
-//! between the connect hook and the edge, and per edge device (`SYNS`) for SYNs without a socket.
+//! What the hooks leave on a socket (`STAMPS`), so that an attempt is counted exactly once between
+//! the connect hook, the edge and the uplink, and its true destination is known.
 
-use crate::addr::{self, Addr};
+use crate::{addr::Addr, event::NO_SOURCE, flow::Flow};
 
 /// The attempt is already counted; its SYN must not be counted again.
 pub const STAMP_COUNTED: u32 = 1;
@@ -16,6 +16,9 @@ pub const STAMP_DENIED: u32 = 16;
 
 /// [`Stamp::maker`] and [`Stamp::maker_uid`] are set.
 pub const STAMP_MADE: u32 = 32;
+
+/// The connection goes to the smarthost instead of [`Stamp::dst`].
+pub const STAMP_REDIRECTED: u32 = 64;
 
 /// What the hooks leave on a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,39 @@ pub struct Stamp {
     pub maker: u32,
     /// Real uid of who made the socket, in the initial user namespace.
     pub maker_uid: u32,
+    /// What came of the attempt, as the uplink sees it.
+    pub flow: Flow,
+    /// Where the program wanted to connect to, if it was redirected.
+    pub dst: Addr,
+    /// To which port, host order.
+    pub dport: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<Stamp>() == 80 && align_of::<Stamp>() == 8);
+
+impl Stamp {
+    /// Of a socket nothing is known of.
+    pub const EMPTY: Self = Self {
+        source: NO_SOURCE,
+        flags: 0,
+        seq: 0,
+        class: 0,
+        maker: NO_SOURCE,
+        maker_uid: 0,
+        flow: Flow {
+            tag: 0,
+            time_ns: 0,
+            seq: 0,
+            flags: 0,
+            next: 0,
+            line: 0,
+        },
+        dst: [0; 16],
+        dport: 0,
+        pad: 0,
+    };
 }
 
 /// What a packet hook has to do with a SYN.
@@ -87,39 +123,6 @@ impl Stamp {
     }
 }
 
-/// Remembered SYNs per edge device: 16 KiB.
-pub const SYNS_PER_EDGE: u32 = 1024;
-/// Places a SYN may be remembered in: a set of a set-associative table.
-pub const SYN_WAYS: u32 = 4;
-/// How long a SYN is remembered, nanoseconds: longer than Linux goes on retransmitting one
-/// (tcp_syn_retries = 6 gives up after 127 s, Documentation/networking/ip-sysctl.rst).
-pub const SYN_MEMORY_NS: u64 = 150_000_000_000;
-
-/// A remembered SYN.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct SynEntry {
-    /// [`syn_tag`], with the lowest bit telling whether it was denied; 0: free.
-    pub tag: u64,
-    /// When it was first seen, `CLOCK_BOOTTIME` nanoseconds.
-    pub time_ns: u64,
-}
-
-/// A SYN's identity: both ends and the initial sequence number. Never 0; the lowest bit is free.
-#[inline(always)]
-pub fn syn_tag(src: &Addr, sport: u16, dst: &Addr, dport: u16, seq: u32) -> u64 {
-    let ports = (u64::from(sport) << 48) | (u64::from(dport) << 32) | u64::from(seq);
-    (addr::hash(src, addr::hash(dst, ports)) | 2) & !1
-}
-
-/// Index of the first of the [`SYN_WAYS`] places for `tag` on the device with this slot.
-#[inline(always)]
-pub const fn syn_set(slot: u32, tag: u64) -> u32 {
-    let sets = SYNS_PER_EDGE / SYN_WAYS;
-    slot.wrapping_mul(SYNS_PER_EDGE)
-        .wrapping_add(((tag >> 32) as u32 % sets).wrapping_mul(SYN_WAYS))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,8 +134,7 @@ mod tests {
             flags: STAMP_JUDGED,
             seq: 0,
             class: 0,
-            maker: 0,
-            maker_uid: 0,
+            ..Stamp::EMPTY
         };
         let syn = |flags, seq, source, class| {
             Stamp {
@@ -161,17 +163,5 @@ mod tests {
         assert_eq!(syn(judged, 5, 1, 1), Syn::New { count: true });
         assert_eq!(syn(counted, 5, 1, 1), Syn::New { count: false });
         assert_eq!(syn(counted, 5, 2, 0), Syn::New { count: false });
-    }
-
-    #[test]
-    fn sets_stay_inside_the_device_and_tags_are_never_free() {
-        for seq in 0..10_000 {
-            let tag = syn_tag(&[1; 16], 1, &[2; 16], 25, seq);
-            assert_ne!(tag, 0);
-            assert_eq!(tag & 1, 0);
-            let set = syn_set(3, tag);
-            assert!((3 * SYNS_PER_EDGE..4 * SYNS_PER_EDGE).contains(&set));
-            assert_eq!(set % SYN_WAYS, 0);
-        }
     }
 }

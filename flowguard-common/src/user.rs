@@ -6,9 +6,10 @@ use crate::{
     counters::ClassCounters,
     event::Event,
     fanout::Fanout,
+    flow::Flow,
     settings::{Settings, TrustedKey},
-    source::{Edge, FallbackEntry, FallbackKey, SourceInfo},
-    verdict::{Verdict, VerdictKey},
+    source::{AddrKey, Edge, FallbackEntry, FallbackKey, SourceInfo},
+    verdict::{Buckets, EventBuckets, Verdict, VerdictKey},
 };
 
 macro_rules! pod {
@@ -22,12 +23,16 @@ macro_rules! pod {
 }
 
 pod!(
+    AddrKey,
+    Buckets,
     ClassCounters,
     Edge,
     Event,
+    EventBuckets,
     FallbackEntry,
     FallbackKey,
     Fanout,
+    Flow,
     Settings,
     SourceInfo,
     TrustedKey,

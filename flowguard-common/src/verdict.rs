@@ -8,6 +8,13 @@ pub const ACTION_ALLOW: u32 = 0;
 pub const ACTION_LIMIT: u32 = 1;
 /// Deny every new connection.
 pub const ACTION_BLOCK: u32 = 2;
+/// Deny connections to new destinations that exceed [`Verdict::rate`]; known ones pass (see
+/// [`crate::fanout`]).
+pub const ACTION_NEW_DESTINATIONS: u32 = 3;
+/// Send new connections to the smarthost; where that cannot be, deny them.
+pub const ACTION_REDIRECT: u32 = 4;
+/// Deny every new connection, and drop the packets of those that are open.
+pub const ACTION_SEVER: u32 = 5;
 
 /// Ordered by an operator: carried out in observe mode as well.
 pub const VERDICT_BY_HAND: u32 = 1;
@@ -88,7 +95,7 @@ pub struct Verdict {
     pub flags: u32,
     /// `CLOCK_BOOTTIME` after which the verdict is void, nanoseconds; 0: never.
     pub expires_ns: u64,
-    /// Limit of `ACTION_LIMIT`.
+    /// Limit of `ACTION_LIMIT` and `ACTION_NEW_DESTINATIONS`.
     pub rate: Rate,
     /// Number of the record that explains the verdict.
     pub record: u64,
@@ -104,6 +111,32 @@ pub struct Buckets {
     pub ceiling: u64,
     /// Of the verdict's limit.
     pub limit: u64,
+    /// Held while a bucket is charged, by programs for kernels without compare-and-exchange
+    /// (before Linux 5.12).
+    pub lock: bpf_spin_lock,
+    /// Zero.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<Buckets>() == 24);
+
+/// The kernel knows this type by its name (kernel/bpf/btf.c); it must stand on the top level of a map's
+/// value, and programs reach it through helpers only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct bpf_spin_lock {
+    /// Whether it is held.
+    pub val: u32,
+}
+
+/// Buckets of the events that a source may raise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct EventBuckets {
+    /// Of [`crate::event::Event`].
+    pub attempts: u64,
+    /// Of [`crate::event::ReplyEvent`].
+    pub replies: u64,
 }
 
 /// What happens to an attempt.
@@ -116,6 +149,8 @@ pub enum Decision {
     Deny = 1,
     /// It goes on, and would not have in enforce mode.
     WouldDeny = 2,
+    /// It goes to the smarthost.
+    Redirect = 3,
 }
 
 impl Decision {
@@ -125,7 +160,19 @@ impl Decision {
             0 => Some(Self::Pass),
             1 => Some(Self::Deny),
             2 => Some(Self::WouldDeny),
+            3 => Some(Self::Redirect),
             _ => None,
+        }
+    }
+
+    /// The decision of the number that a program's function returned.
+    #[inline(always)]
+    pub const fn from_code(code: u32) -> Self {
+        match code {
+            1 => Self::Deny,
+            2 => Self::WouldDeny,
+            3 => Self::Redirect,
+            _ => Self::Pass,
         }
     }
 }
@@ -139,6 +186,16 @@ pub enum Ruling {
     Ceiling,
     /// Deny what exceeds the verdict's rate; by hand or not.
     Limit {
+        /// See [`VERDICT_BY_HAND`].
+        by_hand: bool,
+    },
+    /// Deny new destinations that exceed the verdict's rate; by hand or not.
+    NewDestinations {
+        /// See [`VERDICT_BY_HAND`].
+        by_hand: bool,
+    },
+    /// Send to the smarthost; by hand or not.
+    Redirect {
         /// See [`VERDICT_BY_HAND`].
         by_hand: bool,
     },
@@ -172,9 +229,21 @@ impl Verdict {
         match self.action {
             ACTION_ALLOW => Ruling::Allow,
             ACTION_LIMIT => Ruling::Limit { by_hand },
-            ACTION_BLOCK => Ruling::Deny { by_hand },
+            ACTION_BLOCK | ACTION_SEVER => Ruling::Deny { by_hand },
+            ACTION_NEW_DESTINATIONS => Ruling::NewDestinations { by_hand },
+            ACTION_REDIRECT => Ruling::Redirect { by_hand },
             _ => Ruling::Ceiling,
         }
+    }
+}
+
+impl Verdict {
+    /// Whether packets of open connections are dropped at `now_ns`.
+    #[inline(always)]
+    pub const fn severs(&self, mode: u32, now_ns: u64) -> bool {
+        self.action == ACTION_SEVER
+            && !self.is_expired(now_ns)
+            && (mode == MODE_ENFORCE || self.flags & VERDICT_BY_HAND != 0)
     }
 }
 
@@ -185,6 +254,15 @@ pub const fn refuse(mode: u32, by_hand: bool) -> Decision {
         Decision::Deny
     } else {
         Decision::WouldDeny
+    }
+}
+
+/// Carries out a redirection, likewise.
+#[inline(always)]
+pub const fn redirect(mode: u32, by_hand: bool) -> Decision {
+    match refuse(mode, by_hand) {
+        Decision::Deny => Decision::Redirect,
+        noted => noted,
     }
 }
 
@@ -223,6 +301,23 @@ mod tests {
             Ruling::Deny { by_hand: false }
         );
         assert_eq!(verdict(99, 0).ruling(1), Ruling::Ceiling);
+    }
+
+    #[test]
+    fn only_a_verdict_to_sever_severs() {
+        let by_hand = Verdict {
+            flags: VERDICT_BY_HAND,
+            ..verdict(ACTION_SEVER, 10)
+        };
+        assert!(by_hand.severs(MODE_OBSERVE, 9));
+        assert!(!by_hand.severs(MODE_OBSERVE, 10));
+        assert!(!verdict(ACTION_SEVER, 10).severs(MODE_OBSERVE, 9));
+        assert!(verdict(ACTION_SEVER, 10).severs(MODE_ENFORCE, 9));
+        assert!(!verdict(ACTION_BLOCK, 10).severs(MODE_ENFORCE, 9));
+        assert_eq!(
+            verdict(ACTION_SEVER, 10).ruling(9),
+            Ruling::Deny { by_hand: false }
+        );
     }
 
     #[test]

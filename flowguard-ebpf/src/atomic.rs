@@ -1,8 +1,6 @@
 //! Atomic operations on map memory, which other CPUs and userspace share.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd};
-
-const RELAXED: AtomicOrdering = AtomicOrdering::Relaxed;
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 /// `*to += by`, without the old value: an instruction every kernel has.
 ///
@@ -12,29 +10,92 @@ const RELAXED: AtomicOrdering = AtomicOrdering::Relaxed;
 #[inline(always)]
 pub(crate) unsafe fn add(to: *mut u64, by: u64) {
     // SAFETY: the caller's promise.
-    unsafe { atomic_xadd::<u64, u64, { RELAXED }>(to, by) };
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(to, by) };
 }
 
-/// `*to |= bits`, returning what was there before. Linux 5.12.
-///
-/// # Safety
-///
-/// `to` points into a live map value.
-#[inline(always)]
-pub(crate) unsafe fn or(to: *mut u64, bits: u64) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe { atomic_or::<u64, u64, { RELAXED }>(to, bits) }
-}
+#[cfg(not(feature = "legacy"))]
+mod fetching {
+    use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or};
 
-/// Stores `new` if `*to` is still `old`, and says so. Linux 5.12.
-///
-/// # Safety
-///
-/// `to` points into a live map value.
-#[inline(always)]
-pub(crate) unsafe fn replace(to: *mut u64, old: u64, new: u64) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe {
-        atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(to, old, new).1
+    const RELAXED: AtomicOrdering = AtomicOrdering::Relaxed;
+
+    /// `*to |= bits`, returning what was there before. Linux 5.12.
+    ///
+    /// # Safety
+    ///
+    /// `to` points into a live map value.
+    #[inline(always)]
+    pub(crate) unsafe fn or(to: *mut u64, bits: u64) -> u64 {
+        // SAFETY: the caller's promise.
+        unsafe { atomic_or::<u64, u64, { RELAXED }>(to, bits) }
+    }
+
+    /// The same for half a word.
+    ///
+    /// # Safety
+    ///
+    /// `to` points into a live map value.
+    #[inline(always)]
+    pub(crate) unsafe fn or32(to: *mut u32, bits: u32) -> u32 {
+        // SAFETY: the caller's promise.
+        unsafe { atomic_or::<u32, u32, { RELAXED }>(to, bits) }
+    }
+
+    /// Stores `new` if `*to` is still `old`, and says so. Linux 5.12.
+    ///
+    /// # Safety
+    ///
+    /// `to` points into a live map value.
+    #[inline(always)]
+    pub(crate) unsafe fn replace(to: *mut u64, old: u64, new: u64) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe {
+            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+                to, old, new,
+            )
+            .1
+        }
     }
 }
+
+#[cfg(not(feature = "legacy"))]
+pub(crate) use fetching::{or, or32, replace};
+
+/// The same names for kernels that cannot fetch (before Linux 5.12): a plain read and write. Two CPUs
+/// that hit the same word at once may both find a bit unset, and count a first contact or an outcome
+/// twice. Limits do not rest on this: they take a spin lock.
+#[cfg(feature = "legacy")]
+mod plain {
+    /// `*to |= bits`, returning what was there before.
+    ///
+    /// # Safety
+    ///
+    /// `to` points into a live map value.
+    #[inline(always)]
+    pub(crate) unsafe fn or(to: *mut u64, bits: u64) -> u64 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let before = core::ptr::read_volatile(to);
+            core::ptr::write_volatile(to, before | bits);
+            before
+        }
+    }
+
+    /// The same for half a word.
+    ///
+    /// # Safety
+    ///
+    /// `to` points into a live map value.
+    #[inline(always)]
+    pub(crate) unsafe fn or32(to: *mut u32, bits: u32) -> u32 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let before = core::ptr::read_volatile(to);
+            core::ptr::write_volatile(to, before | bits);
+            before
+        }
+    }
+}
+
+#[cfg(feature = "legacy")]
+pub(crate) use plain::{or, or32};

@@ -1,26 +1,17 @@
 //! Evidence for the daemon, each source at its own rate.
 
-use flowguard_common::{
-    counters::Stat,
-    event::{Event, NO_SOURCE},
-    settings::Settings,
-};
+use flowguard_common::{counters::Stat, event::Event, settings::Settings};
 
 use crate::{
-    count, judge,
-    maps::{EVENT_RATE, EVENTS},
+    count,
+    judge::{self, Which},
+    maps::EVENTS,
 };
 
-/// Whether the source may raise an event now; charges it.
+/// Whether the source may raise an event now; charges its bucket.
 #[inline(always)]
-pub(crate) fn may_raise(settings: &Settings, source: u32, now_ns: u64) -> bool {
-    if source == NO_SOURCE || !settings.event_rate.is_limited() {
-        return true;
-    }
-    let Some(bucket) = EVENT_RATE.get_ptr_mut(source) else {
-        return false;
-    };
-    let may = judge::conform(bucket, &settings.event_rate, now_ns, 0);
+pub(crate) fn may_raise(settings: &Settings, which: Which, source: u32, now_ns: u64) -> bool {
+    let may = judge::charge(source, which, &settings.event_rate, now_ns, 0);
     if !may {
         count::stat(Stat::RateLimited);
     }

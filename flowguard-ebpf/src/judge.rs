@@ -1,159 +1,373 @@
 //! Judging: the verdict's ruling, then the ceilings.
+//!
+//! What is reached from several places, or loops, is a *global function*: one that the verifier
+//! checks once by itself, with any numbers as arguments, instead of along every path that leads to
+//! it. Hence plain numbers as arguments, at most five (Linux 5.6; pointers would need 5.13).
 
 use flowguard_common::{
-    class::Class,
+    class::CLASSES,
     counters::Stat,
     settings::Settings,
     source::FallbackKey,
-    verdict::{Decision, Rate, Ruling, VerdictKey, refuse},
+    verdict::{
+        ACTION_NEW_DESTINATIONS, Decision, Rate, Ruling, Verdict, VerdictKey, bpf_spin_lock,
+        redirect, refuse,
+    },
 };
 
 use crate::{
-    atomic, count,
-    maps::{BUCKETS, VERDICTS},
+    count, hooks,
+    maps::{BUCKETS, EVENT_RATE, STRAY_RATE, VERDICTS},
 };
 
-/// Tries at a bucket under contention before the attempt is let pass. Each is a path more for the
-/// verifier, in every place that charges: 64 of them were beyond its million instructions (6.18).
-const BUCKET_TRIES: u32 = 8;
+/// Who is judged, in the packed form that crosses a function call.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt {
+    /// [`flowguard_common::class::Class::index`] of the source.
+    pub(crate) index: u32,
+    /// Hash of the destination.
+    pub(crate) hash: u64,
+    /// `CLOCK_BOOTTIME`.
+    pub(crate) now_ns: u64,
+    /// Bank of the settings that the hook goes by.
+    pub(crate) bank: u32,
+    /// The identity under which the source was counted until it was registered: destinations and
+    /// the ceiling's bucket go on from there.
+    pub(crate) before: Option<FallbackKey>,
+}
 
-/// What the verdict in force says, and its rate.
+impl Attempt {
+    const HAS_KEY: u32 = 8;
+    const KIND_SHIFT: u32 = 8;
+
+    /// Bank, class and kind of the earlier identity in one number.
+    #[inline(always)]
+    pub(crate) fn how(&self) -> u32 {
+        let kind = match &self.before {
+            Some(key) => Self::HAS_KEY | (key.kind << Self::KIND_SHIFT),
+            None => 0,
+        };
+        bank_and_class(self.bank, self.index) | kind
+    }
+
+    /// Id of the earlier identity.
+    #[inline(always)]
+    pub(crate) fn id(&self) -> u64 {
+        match &self.before {
+            Some(key) => key.id,
+            None => 0,
+        }
+    }
+
+    /// The attempt that was packed.
+    #[inline(always)]
+    pub(crate) fn unpack(index: u32, hash: u64, now_ns: u64, how: u32, id: u64) -> Self {
+        let before = FallbackKey {
+            id,
+            kind: how >> Self::KIND_SHIFT & 0xff,
+            class: class_of(how),
+        };
+        Self {
+            index,
+            hash,
+            now_ns,
+            bank: bank_of(how),
+            before: (how & Self::HAS_KEY != 0).then_some(before),
+        }
+    }
+
+    #[inline(always)]
+    fn verdict(&self) -> Option<Verdict> {
+        verdict_of(self.index)
+    }
+}
+
+const BANK: u32 = 1;
+const CLASS_SHIFT: u32 = 1;
+
+/// The class goes along with the index it is part of: the verifier does not follow a remainder, so
+/// that `index % CLASSES` could not index an array ("R1 unbounded memory access", Linux 6.18).
 #[inline(always)]
-fn ruling(source: u32, class: Class, now_ns: u64) -> (Ruling, Rate) {
+fn bank_and_class(bank: u32, index: u32) -> u32 {
+    bank & BANK | (index % CLASSES) << CLASS_SHIFT
+}
+
+#[inline(always)]
+fn bank_of(how: u32) -> u32 {
+    how & BANK
+}
+
+#[inline(always)]
+fn class_of(how: u32) -> u32 {
+    how >> CLASS_SHIFT & 3
+}
+
+/// The ceiling of a class.
+#[inline(always)]
+fn ceiling(settings: &Settings, class: u32) -> &Rate {
+    settings
+        .ceilings
+        .get(class as usize)
+        .unwrap_or(&Rate::UNLIMITED)
+}
+
+/// The verdict on a source in a class.
+#[inline(always)]
+fn verdict_of(index: u32) -> Option<Verdict> {
     let key = VerdictKey {
-        source,
-        class: class as u32,
+        source: index / CLASSES,
+        class: index % CLASSES,
     };
-    let nothing = (Ruling::Ceiling, Rate::UNLIMITED);
-    let Some(verdict) = VERDICTS.get_ptr(key) else {
-        return nothing;
-    };
+    let verdict = VERDICTS.get_ptr(key)?;
     // SAFETY: a value of a live map. Its memory is reused as soon as the entry is replaced, so it
     // is copied, and what it says of its owner is looked at after the copy.
     let (copy, owner) = unsafe {
         let copy = core::ptr::read_volatile(verdict);
         (copy, core::ptr::read_volatile(&raw const (*verdict).key))
     };
-    if copy.key == key && owner == key {
-        (copy.ruling(now_ns), copy.rate)
-    } else {
-        nothing
-    }
+    (copy.key == key && owner == key).then_some(copy)
 }
 
 /// Who answers for an attempt: the task that connects, unless it is exempt and the socket's maker
 /// is not. The other one comes second.
 #[inline(always)]
-pub(crate) fn responsible(task: u32, maker: u32, class: Class, now_ns: u64) -> (u32, u32) {
-    if task != maker && is_allowed(task, class, now_ns) && !is_allowed(maker, class, now_ns) {
+pub(crate) fn responsible(task: u32, maker: u32, class: u32, now_ns: u64) -> (u32, u32) {
+    let allowed = |source: u32| {
+        // SAFETY: plain numbers.
+        unsafe { is_allowed(source.wrapping_mul(CLASSES).wrapping_add(class), now_ns) != 0 }
+    };
+    if task != maker && allowed(task) && !allowed(maker) {
         (maker, task)
     } else {
         (task, maker)
     }
 }
 
-#[inline(always)]
-fn is_allowed(source: u32, class: Class, now_ns: u64) -> bool {
-    ruling(source, class, now_ns).0 == Ruling::Allow
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn is_allowed(index: u32, now_ns: u64) -> u32 {
+    let ruling = verdict_of(index).map(|verdict| verdict.ruling(now_ns));
+    u32::from(ruling == Some(Ruling::Allow))
 }
 
 /// What a verdict alone says of an attempt; nothing is charged.
 #[inline(always)]
-pub(crate) fn verdict(settings: &Settings, source: u32, class: Class, now_ns: u64) -> Decision {
-    match ruling(source, class, now_ns).0 {
-        Ruling::Deny { by_hand } => refuse(settings.mode, by_hand),
-        _ => Decision::Pass,
-    }
-}
-
-/// Judges a new attempt; limits are charged for it. `before` is the identity under which it was
-/// counted until it was registered: its ceiling's bucket goes on from there.
-#[inline(always)]
-pub(crate) fn attempt(
-    settings: &Settings,
-    source: u32,
-    class: Class,
-    now_ns: u64,
-    before: Option<&FallbackKey>,
-) -> Decision {
-    let (ruling, rate) = ruling(source, class, now_ns);
-    match ruling {
-        Ruling::Allow => return Decision::Pass,
-        Ruling::Deny { by_hand } => return refuse(settings.mode, by_hand),
-        Ruling::Ceiling => {}
-        Ruling::Limit { by_hand } => {
-            let buckets = BUCKETS.get_ptr_mut(class.index(source));
-            // SAFETY: an element of a live map.
-            let bucket = buckets.map(|buckets| unsafe { &raw mut (*buckets).limit });
-            if !charge(bucket, &rate, now_ns, 0) {
-                return refuse(settings.mode, by_hand);
-            }
-        }
-    }
-    let ceiling = &settings.ceilings[class as usize];
-    if !ceiling.is_limited() {
-        return Decision::Pass;
-    }
-    let start = before.map_or(0, count::ceiling_before);
-    let buckets = BUCKETS.get_ptr_mut(class.index(source));
-    // SAFETY: an element of a live map.
-    let bucket = buckets.map(|buckets| unsafe { &raw mut (*buckets).ceiling });
-    if charge(bucket, ceiling, now_ns, start) {
-        Decision::Pass
-    } else {
-        refuse(settings.mode, false)
-    }
-}
-
-/// Judges an attempt of somebody who is not registered: only the ceiling holds.
-#[inline(always)]
-pub(crate) fn stranger(
-    settings: &Settings,
-    class: Class,
-    now_ns: u64,
-    bucket: *mut u64,
-) -> Decision {
-    if charge(Some(bucket), &settings.ceilings[class as usize], now_ns, 0) {
-        Decision::Pass
-    } else {
-        refuse(settings.mode, false)
-    }
+pub(crate) fn verdict(index: u32, bank: u32, now_ns: u64) -> Decision {
+    // SAFETY: plain numbers.
+    Decision::from_code(unsafe { judge_again(index, bank_and_class(bank, index), now_ns, 0) })
 }
 
 /// Judges a packet of an attempt that was judged before; nothing is charged. A block that came
 /// since holds, and one that ended lets go; what a limit refused stays refused.
 #[inline(always)]
-pub(crate) fn again(
-    settings: &Settings,
-    source: u32,
-    class: Class,
-    now_ns: u64,
-    denied: bool,
-) -> Decision {
-    match ruling(source, class, now_ns).0 {
+pub(crate) fn again(index: u32, bank: u32, now_ns: u64, denied: bool) -> Decision {
+    // SAFETY: plain numbers.
+    let code = unsafe {
+        judge_again(
+            index,
+            bank_and_class(bank, index),
+            now_ns,
+            u32::from(denied),
+        )
+    };
+    Decision::from_code(code)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn judge_again(index: u32, how: u32, now_ns: u64, denied: u32) -> u32 {
+    let Some(settings) = hooks::settings_of(bank_of(how)) else {
+        return Decision::Pass as u32;
+    };
+    let ruling = verdict_of(index).map_or(Ruling::Ceiling, |verdict| verdict.ruling(now_ns));
+    let limited = ceiling(settings, class_of(how)).is_limited();
+    let decision = match ruling {
         Ruling::Deny { by_hand } => refuse(settings.mode, by_hand),
-        Ruling::Limit { by_hand } if denied => refuse(settings.mode, by_hand),
-        Ruling::Ceiling if denied && settings.ceilings[class as usize].is_limited() => {
-            refuse(settings.mode, false)
+        Ruling::Limit { by_hand }
+        | Ruling::NewDestinations { by_hand }
+        | Ruling::Redirect { by_hand }
+            if denied != 0 =>
+        {
+            refuse(settings.mode, by_hand)
         }
+        Ruling::Ceiling if denied != 0 && limited => refuse(settings.mode, false),
         _ => Decision::Pass,
+    };
+    decision as u32
+}
+
+/// Whether the verdict is one that keeps new destinations new.
+#[inline(always)]
+pub(crate) fn limits_new_destinations(index: u32) -> bool {
+    verdict_of(index).is_some_and(|verdict| verdict.action == ACTION_NEW_DESTINATIONS)
+}
+
+/// Whether packets of the source's open connections are to be dropped.
+#[inline(always)]
+pub(crate) fn is_severed(settings: &Settings, index: u32, now_ns: u64) -> bool {
+    verdict_of(index).is_some_and(|verdict| verdict.severs(settings.mode, now_ns))
+}
+
+/// Judges a new attempt; limits are charged for it.
+#[inline(always)]
+pub(crate) fn attempt(attempt: &Attempt) -> Decision {
+    // SAFETY: plain numbers.
+    let code = unsafe {
+        judge_attempt(
+            attempt.index,
+            attempt.hash,
+            attempt.now_ns,
+            attempt.how(),
+            attempt.id(),
+        )
+    };
+    Decision::from_code(code)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn judge_attempt(index: u32, hash: u64, now_ns: u64, how: u32, id: u64) -> u32 {
+    let attempt = Attempt::unpack(index, hash, now_ns, how, id);
+    let Some(settings) = hooks::settings_of(attempt.bank) else {
+        return Decision::Pass as u32;
+    };
+    judge(&attempt, settings, class_of(how)) as u32
+}
+
+#[inline(always)]
+fn judge(attempt: &Attempt, settings: &Settings, class: u32) -> Decision {
+    let verdict = attempt.verdict();
+    let (ruling, rate) = match &verdict {
+        Some(verdict) => (verdict.ruling(attempt.now_ns), verdict.rate),
+        None => (Ruling::Ceiling, Rate::UNLIMITED),
+    };
+    let mode = settings.mode;
+    let limited = match ruling {
+        Ruling::Allow => return Decision::Pass,
+        Ruling::Deny { by_hand } => return refuse(mode, by_hand),
+        Ruling::Redirect { by_hand } => return redirect(mode, by_hand),
+        Ruling::Ceiling => None,
+        Ruling::Limit { by_hand } => Some(by_hand),
+        Ruling::NewDestinations { by_hand } => {
+            (!count::is_known(attempt, settings)).then_some(by_hand)
+        }
+    };
+    if let Some(by_hand) = limited
+        && !charge(attempt.index, Which::Limit, &rate, attempt.now_ns, 0)
+    {
+        return refuse(mode, by_hand);
+    }
+    let ceiling = ceiling(settings, class);
+    if !ceiling.is_limited() {
+        return Decision::Pass;
+    }
+    let start = attempt.before.as_ref().map_or(0, count::ceiling_before);
+    if charge(
+        attempt.index,
+        Which::Ceiling,
+        ceiling,
+        attempt.now_ns,
+        start,
+    ) {
+        Decision::Pass
+    } else {
+        refuse(mode, false)
     }
 }
 
-/// Takes one attempt out of a bucket, if it conforms. `start` is where a bucket that was never used
-/// begins.
+/// One of a source's buckets.
+#[derive(Clone, Copy)]
+pub(crate) enum Which {
+    /// Of a verdict's limit; by source and class.
+    Limit = 0,
+    /// Of the ceiling; by source and class.
+    Ceiling = 1,
+    /// Of events about attempts; by source.
+    Attempts = 2,
+    /// Of events about replies; by source.
+    Replies = 3,
+    /// Of events about strays; there is one.
+    Strays = 4,
+}
+
+/// Takes one out of a bucket, if it conforms. `start` is where a bucket that was never used begins.
 #[inline(always)]
-fn charge(bucket: Option<*mut u64>, rate: &Rate, now_ns: u64, start: u64) -> bool {
-    match bucket {
-        Some(bucket) if rate.is_limited() => conform(bucket, rate, now_ns, start),
-        _ => true,
+pub(crate) fn charge(index: u32, which: Which, rate: &Rate, now_ns: u64, start: u64) -> bool {
+    if !rate.is_limited() {
+        return true;
+    }
+    let place = (which as u64) << 32 | u64::from(index);
+    // SAFETY: plain numbers.
+    unsafe { charge_bucket(place, rate.interval_ns, rate.burst, now_ns, start) != 0 }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn charge_bucket(
+    place: u64,
+    interval_ns: u64,
+    burst: u64,
+    now_ns: u64,
+    start: u64,
+) -> u32 {
+    let Some((bucket, lock)) = bucket((place >> 32) as u32, place as u32) else {
+        return 1;
+    };
+    let rate = Rate { interval_ns, burst };
+    u32::from(conform(bucket, lock, &rate, now_ns, start))
+}
+
+#[inline(always)]
+fn bucket(which: u32, index: u32) -> Option<(*mut u64, Option<*mut bpf_spin_lock>)> {
+    const LIMIT: u32 = Which::Limit as u32;
+    const CEILING: u32 = Which::Ceiling as u32;
+    const ATTEMPTS: u32 = Which::Attempts as u32;
+    const REPLIES: u32 = Which::Replies as u32;
+
+    // SAFETY: elements of live maps.
+    unsafe {
+        Some(match which {
+            LIMIT | CEILING => {
+                let buckets = BUCKETS.get_ptr_mut(index)?;
+                let bucket = if which == LIMIT {
+                    &raw mut (*buckets).limit
+                } else {
+                    &raw mut (*buckets).ceiling
+                };
+                (bucket, Some(&raw mut (*buckets).lock))
+            }
+            ATTEMPTS => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).attempts, None),
+            REPLIES => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).replies, None),
+            _ => (STRAY_RATE.get_ptr_mut(0)?, None),
+        })
+    }
+}
+
+/// Judges an attempt of somebody who is not registered: only the ceiling holds.
+#[inline(always)]
+pub(crate) fn stranger(settings: &Settings, class: u32, now_ns: u64, bucket: *mut u64) -> Decision {
+    let ceiling = ceiling(settings, class);
+    if !ceiling.is_limited() || conform(bucket, None, ceiling, now_ns, 0) {
+        Decision::Pass
+    } else {
+        refuse(settings.mode, false)
     }
 }
 
 /// One step of GCRA on a shared bucket.
+#[cfg(not(feature = "legacy"))]
 #[inline(always)]
-pub(crate) fn conform(bucket: *mut u64, rate: &Rate, now_ns: u64, start: u64) -> bool {
-    for _ in 0..BUCKET_TRIES {
+fn conform(
+    bucket: *mut u64,
+    _lock: Option<*mut bpf_spin_lock>,
+    rate: &Rate,
+    now_ns: u64,
+    start: u64,
+) -> bool {
+    /// Tries under contention before the attempt is let pass.
+    const TRIES: u32 = 8;
+
+    for _ in 0..TRIES {
         // SAFETY: the callers pass elements of live maps.
         let old = unsafe { core::ptr::read_volatile(bucket) };
         let level = if old == 0 { start } else { old };
@@ -161,10 +375,42 @@ pub(crate) fn conform(bucket: *mut u64, rate: &Rate, now_ns: u64, start: u64) ->
             return false;
         };
         // SAFETY: as above.
-        if unsafe { atomic::replace(bucket, old, new) } {
+        if unsafe { crate::atomic::replace(bucket, old, new) } {
             return true;
         }
     }
     count::stat(Stat::Contended);
     true
+}
+
+/// The same where there is no compare-and-exchange: under the lock of the bucket. A bucket without
+/// one, of a stranger's ceiling or of events, may let one more pass under contention.
+#[cfg(feature = "legacy")]
+#[inline(always)]
+fn conform(
+    bucket: *mut u64,
+    lock: Option<*mut bpf_spin_lock>,
+    rate: &Rate,
+    now_ns: u64,
+    start: u64,
+) -> bool {
+    use aya_ebpf::helpers::generated;
+
+    if let Some(lock) = lock {
+        // SAFETY: the lock of the map element that the bucket is in.
+        unsafe { generated::bpf_spin_lock(lock.cast()) };
+    }
+    // SAFETY: the callers pass elements of live maps.
+    let old = unsafe { core::ptr::read_volatile(bucket) };
+    let level = if old == 0 { start } else { old };
+    let new = rate.conform(level, now_ns);
+    if let Some(new) = new {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(bucket, new) };
+    }
+    if let Some(lock) = lock {
+        // SAFETY: as above.
+        unsafe { generated::bpf_spin_unlock(lock.cast()) };
+    }
+    new.is_some()
 }

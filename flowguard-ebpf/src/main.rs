@@ -2,10 +2,11 @@
 //!
 //! They count and enforce; they never decide anything but "is this verdict still valid" and "is
 //! this rate exceeded". Whatever goes wrong, traffic passes ([`hooks::connect::PASS`],
-//! [`hooks::edge::PASS`]) and a counter says so.
+//! [`hooks::device::PASS`]) and a counter says so.
 //!
-//! Minimum kernel: 5.12 for the compare-and-exchange of rate limits; 5.18 for a chosen errno,
-//! which is left out where it is missing.
+//! Minimum kernel: 5.10. The atomics that fetch need 5.12; before that the programs are built with
+//! the feature `legacy`, which does without. A chosen errno needs 5.18 and is left out where it is
+//! missing.
 
 #![no_std]
 #![no_main]
@@ -18,6 +19,7 @@
 mod atomic;
 mod count;
 mod events;
+mod flows;
 mod frame;
 mod hooks;
 mod identity;

@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, HashMap, LpmTrie, RingBuf, SkStorage},
+    btf_maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf, SkStorage},
     macros::btf_map,
 };
 use flowguard_common::{
@@ -11,12 +11,16 @@ use flowguard_common::{
     counters::{ClassCounters, STATS as STAT_COUNT},
     event::Event,
     fanout::Fanout,
+    flow::{FLOWS_PER_DEVICE, Flow},
     names::{DEFAULT_EDGES, DEFAULT_SOURCES, MAX_FALLBACK, MAX_KEYS, MAX_TRUSTED, RING_BYTES},
+    packet::Segment,
     settings::{Settings as Bank, TrustedKey},
-    source::{Edge, FallbackEntry, FallbackKey, SourceInfo},
-    stamp::{SYNS_PER_EDGE, Stamp, SynEntry},
-    verdict::{Buckets, Verdict, VerdictKey},
+    source::{AddrKey, Edge, FallbackEntry, FallbackKey, SourceInfo},
+    stamp::Stamp,
+    verdict::{Buckets, EventBuckets, Verdict, VerdictKey},
 };
+
+use crate::hooks::answers::Found;
 
 const PER_SOURCE: usize = DEFAULT_SOURCES as usize;
 const PER_SOURCE_AND_CLASS: usize = (DEFAULT_SOURCES * CLASSES) as usize;
@@ -53,6 +57,10 @@ pub(crate) static CGROUPS: HashMap<u64, u32, { MAX_KEYS as usize }, NO_PREALLOC>
 #[btf_map]
 pub(crate) static NETNS: HashMap<u64, u32, { MAX_KEYS as usize }, NO_PREALLOC> = HashMap::new();
 
+/// Prefix at a gateway → source. Written by the daemon; full: stays in the fallback.
+#[btf_map]
+pub(crate) static ADDRS: HashMap<AddrKey, u32, { MAX_KEYS as usize }, NO_PREALLOC> = HashMap::new();
+
 /// Interface index → whose packets come in there. Written by the daemon; full: the device is not
 /// attached, and the daemon warns.
 #[btf_map]
@@ -86,23 +94,36 @@ pub(crate) static VERDICTS: HashMap<VerdictKey, Verdict, PER_SOURCE_AND_CLASS> =
 #[btf_map]
 pub(crate) static BUCKETS: Array<Buckets, PER_SOURCE_AND_CLASS> = Array::new();
 
-/// Source → bucket of its event rate. Written by the programs; per source.
+/// Source → buckets of its event rate. Written by the programs; per source.
 #[btf_map]
-pub(crate) static EVENT_RATE: Array<u64, PER_SOURCE> = Array::new();
+pub(crate) static EVENT_RATE: Array<EventBuckets, PER_SOURCE> = Array::new();
 
-/// Attempts as evidence. Full: the event is dropped and `RingFull` counts it.
+/// 0 → bucket of the event rate of strays. Written by the programs.
+#[btf_map]
+pub(crate) static STRAY_RATE: Array<u64, 1> = Array::new();
+
+/// Attempts and replies as evidence. Full: the event is dropped and `RingFull` counts it.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, { RING_BYTES as usize }> = RingBuf::new();
 
-/// Edge slot and set → SYNs without a socket, seen lately. Written by the programs; a device that
-/// floods forgets its own SYNs only. The daemon sizes it by the devices it allows.
+/// Device slot and set → attempts seen there lately, and their outcomes. Written by the programs; a
+/// device that floods forgets its own attempts only, and `FlowForgotten` counts those whose outcome
+/// is lost. The daemon sizes it by the devices it allows.
 #[btf_map]
-pub(crate) static SYNS: Array<SynEntry, { (DEFAULT_EDGES * SYNS_PER_EDGE) as usize }> =
+pub(crate) static FLOWS: Array<Flow, { (DEFAULT_EDGES * FLOWS_PER_DEVICE) as usize }> =
     Array::new();
 
 /// Socket → stamp of the connect hook. Written by the programs; goes with the socket.
 #[btf_map]
 pub(crate) static STAMPS: SkStorage<Stamp> = SkStorage::new();
+
+/// 0 → what the packet in hand holds. Written and read by the programs, within one run.
+#[btf_map]
+pub(crate) static PARSED: PerCpuArray<Segment, 1> = PerCpuArray::new();
+
+/// 0 → what was found in the payload in hand. Written and read by the programs, within one run.
+#[btf_map]
+pub(crate) static FOUND: PerCpuArray<Found, 1> = PerCpuArray::new();
 
 /// `Stat` → count. Written by the programs.
 #[btf_map]

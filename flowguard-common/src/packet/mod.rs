@@ -39,6 +39,7 @@ impl Frame for &[u8] {
 
 /// What is looked at of a TCP segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Segment {
     /// Source address.
     pub src: Addr,
@@ -58,7 +59,11 @@ pub struct Segment {
     pub bytes: u32,
     /// The flag byte of the TCP header (RFC 9293, section 3.1).
     pub flags: u8,
+    /// Zero.
+    pub pad: [u8; 3],
 }
+
+const _: () = assert!(size_of::<Segment>() == 56);
 
 impl Segment {
     /// Whether this opens a connection: SYN without ACK and RST.
@@ -70,23 +75,39 @@ impl Segment {
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Kind {
     /// A TCP segment, or a first fragment with all of its header.
-    Tcp,
+    Tcp = 0,
     /// Not TCP, or a later fragment.
-    Other,
+    Other = 1,
     /// A first fragment whose flags do not show, but where it goes does: a TCP header cut short
     /// (RFC 1858). No honest stack sends this, so it is taken to open a connection.
-    HiddenFlags,
+    HiddenFlags = 2,
     /// Made so that filters do not see the port: a first fragment without a TCP header (RFC 7112),
     /// a second one that would overwrite the flags, or more extension headers than
     /// [`MAX_EXTENSIONS`]. No honest stack sends this.
-    HiddenPort,
+    HiddenPort = 3,
     /// A tunnel's packet, which is not looked into.
-    Encapsulated,
+    Encapsulated = 4,
     /// An IP packet that is shorter than it says, or makes no sense; one behind more than
     /// [`MAX_TAGS`] tags.
-    Unparsed,
+    Unparsed = 5,
+}
+
+impl Kind {
+    /// The kind of the number that a program's function returned.
+    #[inline(always)]
+    pub const fn from_code(code: u32) -> Self {
+        match code {
+            0 => Self::Tcp,
+            2 => Self::HiddenFlags,
+            3 => Self::HiddenPort,
+            4 => Self::Encapsulated,
+            5 => Self::Unparsed,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// What is known of a frame. One shape for every kind, all of it initialised: the verifier
@@ -100,8 +121,9 @@ pub struct Packet {
 }
 
 impl Packet {
+    /// Of a frame that has no segment.
     #[inline(always)]
-    const fn of(kind: Kind) -> Self {
+    pub const fn of(kind: Kind) -> Self {
         Self {
             kind,
             segment: Segment {
@@ -114,6 +136,7 @@ impl Packet {
                 payload: 0,
                 bytes: 0,
                 flags: 0,
+                pad: [0; 3],
             },
         }
     }

@@ -29,6 +29,7 @@ fn expected(src: Addr, dst: Addr) -> Packet {
             payload: 0,
             bytes: 0,
             flags: 2,
+            pad: [0; 3],
         },
     }
 }

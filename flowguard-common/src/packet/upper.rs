@@ -83,6 +83,7 @@ fn tcp(frame: &impl Frame, upper: &Upper) -> Result<Packet, Kind> {
             payload,
             bytes: upper.end - payload,
             flags,
+            pad: [0; 3],
         },
     })
 }

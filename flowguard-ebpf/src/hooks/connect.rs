@@ -1,7 +1,9 @@
-//! What both connect hooks do: count host users, deny politely, stamp the socket, raise evidence.
+//! What both connect hooks do: count host users, deny politely or redirect, stamp the socket, raise
+//! evidence.
 
 use aya_ebpf::{
     EbpfContext as _,
+    bindings::bpf_sock_addr,
     btf_maps::lpm_trie::Key,
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
@@ -17,12 +19,13 @@ use flowguard_common::{
     event::{Event, Hook, NO_SOURCE},
     settings::{Settings, TrustedKey},
     source::SOURCE_AT_EDGE,
-    stamp::{STAMP_COUNTED, STAMP_JUDGED, STAMP_MADE, STAMP_WOULD_DENY, Stamp},
+    stamp::{STAMP_COUNTED, STAMP_JUDGED, STAMP_MADE, STAMP_REDIRECTED, STAMP_WOULD_DENY, Stamp},
     verdict::Decision,
 };
 
 use crate::{
-    count, events, identity, judge,
+    count, events, flows, identity,
+    judge::{self, Attempt, Which},
     maps::{NETNS, SOURCES, STAMPS, TRUSTED},
     tuning,
 };
@@ -67,30 +70,49 @@ pub(crate) fn decide(ctx: &SockAddrContext, hook: Hook, dst: &Addr, port: u16) -
         return PASS;
     }
     let class = settings.class(dst, port, is_trusted(bank, dst));
+    let hash = addr::hash(dst, settings.hash_seed);
     let uid = identity::task_uid();
     // SAFETY: the kernel's context and no arguments.
     let (netns, now_ns) = unsafe { (bpf_get_netns_cookie(ctx.as_ptr()), bpf_ktime_get_boot_ns()) };
 
     let key = identity::fallback_key(settings, netns, uid, class);
-    let (source, decision) = match identity::source_of_task(settings, netns, uid) {
+    let mut left = Left {
+        class,
+        dst: *dst,
+        port,
+        source: NO_SOURCE,
+        counted: true,
+        decision: Decision::Pass,
+    };
+    let told = match identity::source_of_task(settings, netns, uid) {
         Some(source) => {
             let maker = maker_of(ctx, settings, netns).unwrap_or(source);
-            let (source, other) = judge::responsible(source, maker, class, now_ns);
+            let (source, other) = judge::responsible(source, maker, class as u32, now_ns);
             let elsewhere = is_seen_at_edge(settings, source, netns, dst);
+            let attempt = Attempt {
+                index: class.index(source),
+                hash,
+                now_ns,
+                bank,
+                before: Some(key),
+            };
             // Forwarded out of a nested namespace, the packet loses its socket on the way, and with
             // it our stamp: the edge will charge for it.
             let decision = if elsewhere && is_nested(netns) {
-                judge::again(settings, source, class, now_ns, false)
+                judge::verdict(attempt.index, bank, now_ns)
             } else {
-                judge::attempt(settings, source, class, now_ns, Some(&key))
+                judge::attempt(&attempt)
             };
             // A verdict against either holds.
             let decision = if decision == Decision::Pass && other != source {
-                judge::verdict(settings, other, class, now_ns)
+                judge::verdict(class.index(other), bank, now_ns)
             } else {
                 decision
             };
-            let elsewhere = elsewhere && decision != Decision::Deny;
+            let decision = match decision {
+                Decision::Redirect if !redirect(ctx, settings, dst, hook) => Decision::Deny,
+                decision => decision,
+            };
             debug!(
                 ctx,
                 "connect: source {} class {} port {} decision {}",
@@ -99,47 +121,110 @@ pub(crate) fn decide(ctx: &SockAddrContext, hook: Hook, dst: &Addr, port: u16) -
                 port,
                 decision as u8
             );
-            if !elsewhere {
-                count::attempt(settings, source, class, dst, now_ns, decision, Some(&key));
+            left.source = source;
+            left.decision = decision;
+            // What goes elsewhere from here on is no longer what the edge would count.
+            left.counted = !elsewhere || matches!(decision, Decision::Deny | Decision::Redirect);
+            if left.counted {
+                count::attempt(&attempt, decision);
             }
-            stamp(ctx, source, class, decision, !elsewhere);
-            if !events::may_raise(settings, source, now_ns) {
-                return answer(settings, decision);
-            }
-            (source, decision)
+            events::may_raise(settings, Which::Attempts, source, now_ns)
         }
         None => {
             debug!(
                 ctx,
                 "connect: uid {} netns {} is not registered", uid, netns
             );
-            let (first, decision) = count::unregistered(settings, &key, class, dst, now_ns);
-            stamp(ctx, NO_SOURCE, class, decision, true);
-            if !first {
-                return answer(settings, decision);
-            }
-            (NO_SOURCE, decision)
+            let (first, decision) = count::unregistered(&key, hash, now_ns, bank);
+            left.decision = decision;
+            first
         }
     };
-    // SAFETY: no arguments.
-    let cgroup = unsafe { bpf_get_current_cgroup_id() };
-    events::raise(Event {
-        time_ns: now_ns,
-        cgroup,
-        netns,
-        source,
-        pid: (bpf_get_current_pid_tgid() >> 32) as u32,
-        uid,
-        ifindex: 0,
-        dst: *dst,
-        dport: port,
-        class: class as u8,
-        decision: decision as u8,
-        hook: hook as u8,
-        pad: [0; 3],
-        comm: bpf_get_current_comm().unwrap_or_default(),
-    });
-    answer(settings, decision)
+    stamp(ctx, settings, &left);
+    if told {
+        // SAFETY: no arguments.
+        let cgroup = unsafe { bpf_get_current_cgroup_id() };
+        events::raise(Event {
+            time_ns: now_ns,
+            cgroup,
+            id: key.id,
+            source: left.source,
+            pid: (bpf_get_current_pid_tgid() >> 32) as u32,
+            uid,
+            ifindex: 0,
+            dst: *dst,
+            dport: port,
+            class: class as u8,
+            decision: left.decision as u8,
+            hook: hook as u8,
+            pad: [0; 3],
+            key: key.kind,
+            pad2: 0,
+            comm: bpf_get_current_comm().unwrap_or_default(),
+        });
+    }
+    answer(settings, left.decision)
+}
+
+/// What an attempt leaves on its socket.
+struct Left {
+    source: u32,
+    class: Class,
+    dst: Addr,
+    port: u16,
+    counted: bool,
+    decision: Decision,
+}
+
+/// Sends the connection to the smarthost of its family; false if there is none.
+#[inline(always)]
+fn redirect(ctx: &SockAddrContext, settings: &Settings, dst: &Addr, hook: Hook) -> bool {
+    let Some(smarthost) = settings.smarthost(dst) else {
+        return false;
+    };
+    // SAFETY: the kernel's context, writes of the widths the verifier allows.
+    unsafe {
+        let to = ctx.sock_addr;
+        write_port(to, smarthost.port);
+        write_address(to, &smarthost.addr, hook == Hook::Connect6);
+    }
+    true
+}
+
+/// Puts a port, in host order, into the kernel's context.
+///
+/// # Safety
+///
+/// `to` is the context of the program.
+#[inline(always)]
+pub(crate) unsafe fn write_port(to: *mut bpf_sock_addr, port: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*to).user_port, u32::from((port as u16).to_be()));
+    }
+}
+
+/// Puts an address into the kernel's context of a hook for IPv4 sockets, or for IPv6 sockets: each
+/// may write its own fields only.
+///
+/// # Safety
+///
+/// `to` is the context of the program.
+#[inline(always)]
+pub(crate) unsafe fn write_address(to: *mut bpf_sock_addr, addr: &Addr, is_v6: bool) {
+    let word = |at: usize| u32::from_ne_bytes([addr[at], addr[at + 1], addr[at + 2], addr[at + 3]]);
+    // SAFETY: the caller's promise. Volatile, so that each word stays one access of four bytes.
+    unsafe {
+        if is_v6 {
+            let words = &raw mut (*to).user_ip6;
+            core::ptr::write_volatile(&raw mut (*words)[0], word(0));
+            core::ptr::write_volatile(&raw mut (*words)[1], word(4));
+            core::ptr::write_volatile(&raw mut (*words)[2], word(8));
+            core::ptr::write_volatile(&raw mut (*words)[3], word(12));
+        } else {
+            core::ptr::write_volatile(&raw mut (*to).user_ip4, word(12));
+        }
+    }
 }
 
 /// Whether the edge will see this attempt's packets and count it. A connection that stays inside
@@ -168,39 +253,46 @@ pub(crate) fn is_trusted(bank: u32, dst: &Addr) -> bool {
         .is_some()
 }
 
-/// Leaves on the socket what the edge needs to know about this attempt.
+/// Leaves on the socket what the packet hooks need to know about this attempt. The one before it on
+/// this socket, if nobody answered it, has timed out.
 #[inline(always)]
-fn stamp(ctx: &SockAddrContext, source: u32, class: Class, decision: Decision, counted: bool) {
-    if decision == Decision::Deny {
-        return;
-    }
-    let mut flags = STAMP_JUDGED;
-    if counted {
-        flags |= STAMP_COUNTED;
-    }
-    if decision == Decision::WouldDeny {
-        flags |= STAMP_WOULD_DENY;
-    }
-    let mut unmade = Stamp {
-        source: NO_SOURCE,
-        flags: 0,
-        seq: 0,
-        class: 0,
-        maker: NO_SOURCE,
-        maker_uid: 0,
-    };
-    // SAFETY: the context's socket; `unmade` outlives the call.
-    let stored = unsafe { STAMPS.get_or_insert_ptr_mut(ctx, Some(&mut unmade)) };
+fn stamp(ctx: &SockAddrContext, settings: &Settings, left: &Left) {
+    let mut fresh = Stamp::EMPTY;
+    // SAFETY: the context's socket; `fresh` outlives the call.
+    let stored = unsafe { STAMPS.get_or_insert_ptr_mut(ctx, Some(&mut fresh)) };
     if stored.is_null() {
         count::stat(Stat::StampFailed);
         return;
     }
     // SAFETY: storage of a socket that this hook holds.
     unsafe {
-        (*stored).source = source;
+        flows::settle(stored);
+        let made = (*stored).flags & STAMP_MADE;
+        if left.decision == Decision::Deny {
+            (*stored).flags = made;
+            return;
+        }
+        let mut flags = made | STAMP_JUDGED;
+        let mut class = left.class;
+        if left.counted {
+            flags |= STAMP_COUNTED;
+        }
+        if left.decision == Decision::WouldDeny {
+            flags |= STAMP_WOULD_DENY;
+        }
+        if left.decision == Decision::Redirect {
+            flags |= STAMP_REDIRECTED;
+            (*stored).dst = left.dst;
+            (*stored).dport = left.port.into();
+            if let Some(smarthost) = settings.smarthost(&left.dst) {
+                // Of what the packets say: the smarthost is trusted.
+                class = settings.class(&smarthost.addr, smarthost.port as u16, true);
+            }
+        }
+        (*stored).source = left.source;
         (*stored).class = class as u32;
         (*stored).seq = 0;
-        (*stored).flags = (*stored).flags & STAMP_MADE | flags;
+        (*stored).flags = flags;
     }
 }
 

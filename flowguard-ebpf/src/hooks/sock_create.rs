@@ -37,12 +37,10 @@ fn sock_create(ctx: SockContext) -> i32 {
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     let maker = identity::source_of_task(settings, netns, maker_uid).unwrap_or(NO_SOURCE);
     let mut stamp = Stamp {
-        source: NO_SOURCE,
         flags: STAMP_MADE,
-        seq: 0,
-        class: 0,
         maker,
         maker_uid,
+        ..Stamp::EMPTY
     };
     // SAFETY: the context's socket; aya-ebpf offers socket storage to sock_addr programs only.
     let stored = unsafe {

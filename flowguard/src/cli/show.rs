@@ -301,6 +301,7 @@ mod tests {
                 testing::event(-7, 2, None),
                 testing::event(-9, 2, Some("php-fpm")),
             ],
+            replies: Vec::new(),
         }
     }
 
@@ -354,6 +355,7 @@ php-fpm (uid 1001)     2  5s ago
             identities: Vec::new(),
             verdicts: Vec::new(),
             events: Vec::new(),
+            replies: Vec::new(),
         };
         assert_eq!(
             render(&testing::view(), Mode::Observe, &silent),

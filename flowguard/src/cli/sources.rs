@@ -81,12 +81,9 @@ pub(super) fn sum(source: &Source) -> Totals {
     source
         .classes
         .values()
-        .fold(Totals::default(), |sum, class| Totals {
-            attempts: sum.attempts.saturating_add(class.attempts),
-            denied: sum.denied.saturating_add(class.denied),
-            would_deny: sum.would_deny.saturating_add(class.would_deny),
-            destinations: sum.destinations.saturating_add(class.destinations),
-            retransmits: sum.retransmits.saturating_add(class.retransmits),
+        .fold(Totals::default(), |mut sum, class| {
+            sum += *class;
+            sum
         })
 }
 

@@ -91,5 +91,6 @@ pub(super) fn verdict() -> api::VerdictRecord {
             },
         ],
         events: vec![event(-181, 1, Some("php-fpm")), event(-182, 2, None)],
+        replies: Vec::new(),
     }
 }

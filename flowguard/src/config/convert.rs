@@ -133,11 +133,18 @@ fn kernel(raw: &RawKernel, check: &mut Checker<'_>) -> Option<Kernel> {
     let max_sources = check.integer("kernel.max_sources", &raw.max_sources, 64, 1_000_000);
     let max_edges = check.integer("kernel.max_edges", &raw.max_edges, 16, 65_536);
     let events_per_source = check.rate("kernel.events_per_source", &raw.events_per_source);
+    let unanswered_after = check.duration(
+        "kernel.unanswered_after",
+        &raw.unanswered_after,
+        SECOND,
+        Duration::from_mins(15),
+    );
     Some(Kernel {
         max_sources: max_sources?,
         max_edges: max_edges?,
         edge_attach: raw.edge_attach,
         events_per_source: events_per_source?,
+        unanswered_after: unanswered_after?,
     })
 }
 

@@ -126,6 +126,8 @@ pub struct Kernel {
     pub edge_attach: EdgeAttach,
     /// Events that one source may raise.
     pub events_per_source: Rate,
+    /// How long packet hooks wait for an answer before an attempt has timed out.
+    pub unanswered_after: Duration,
 }
 
 /// How the edge program is attached.

@@ -49,6 +49,7 @@ pub(super) struct RawKernel {
     pub(super) max_edges: Spanned<i64>,
     pub(super) edge_attach: EdgeAttach,
     pub(super) events_per_source: RawRate,
+    pub(super) unanswered_after: Spanned<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -70,6 +70,7 @@ fn defaults_are_what_the_design_says() {
                 interval_ns: 100_000_000,
                 burst: 50
             },
+            unanswered_after: Duration::from_secs(150),
         }
     );
     assert_eq!(config.ceilings, Ceilings::default());

@@ -114,9 +114,9 @@ pub struct Event {
     pub source: String,
     /// Which class.
     pub class: ClassName,
-    /// `pass`, `deny` or `would-deny`.
+    /// `pass`, `deny`, `would-deny` or `redirect`.
     pub decision: String,
-    /// `connect4`, `connect6` or `edge`.
+    /// `connect4`, `connect6`, `edge`, `gateway`, or `uplink` for strays.
     pub hook: String,
     /// Destination address.
     pub dst: std::net::IpAddr,
@@ -124,6 +124,22 @@ pub struct Event {
     pub dport: u16,
     /// Process, where a hook could know it.
     pub process: Option<Process>,
+}
+
+/// A mail server's reply that says no.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// When.
+    pub time: Timestamp,
+    /// Which class the connection is of.
+    pub class: ClassName,
+    /// The server.
+    pub server: std::net::IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// First line of the reply, at most 200 bytes, unescaped; the local parts of addresses are
+    /// replaced by an ellipsis.
+    pub text: String,
 }
 
 /// The process behind an attempt.
@@ -169,6 +185,9 @@ pub struct VerdictRecord {
     pub observations: Vec<Observation>,
     /// Attempts from around that time.
     pub events: Vec<Event>,
+    /// Replies from around that time.
+    #[serde(default)]
+    pub replies: Vec<Reply>,
 }
 
 /// A rate: so many at once, then one per interval.
@@ -220,6 +239,9 @@ pub struct SourceDetail {
     pub verdicts: Vec<VerdictRecord>,
     /// Its last attempts, newest first.
     pub events: Vec<Event>,
+    /// Replies that said no to it, newest first.
+    #[serde(default)]
+    pub replies: Vec<Reply>,
 }
 
 /// `POST /v1/block`, `POST /v1/allow`.
@@ -334,9 +356,13 @@ pub struct Doctor {
 pub struct ProgramCheck {
     /// Its name.
     pub name: String,
+    /// Whether there is no guard without it.
+    pub required: bool,
     /// Instructions that the verifier walked through, of the million that it grants; none if this
     /// kernel does not tell.
     pub instructions: Option<u32>,
+    /// Why the kernel does not take it; none: it does.
+    pub refused: Option<String>,
 }
 
 /// One thing that was looked at.

@@ -70,6 +70,7 @@ impl State {
                 ended: None,
                 observations: Vec::new(),
                 events: self.evidence.of(source, Some(*class)),
+                replies: self.evidence.replies_of(source, Some(*class)),
             };
             let terms = Terms {
                 action,

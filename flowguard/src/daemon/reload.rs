@@ -39,6 +39,7 @@ impl State {
             paths: self.config.paths.clone(),
             kernel: crate::config::Kernel {
                 events_per_source: new.kernel.events_per_source,
+                unanswered_after: new.kernel.unanswered_after,
                 ..self.config.kernel.clone()
             },
             ..new

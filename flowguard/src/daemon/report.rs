@@ -129,6 +129,7 @@ impl State {
                 .collect(),
             verdicts,
             events: self.evidence.of(id, None),
+            replies: self.evidence.replies_of(id, None),
         })
     }
 
@@ -152,6 +153,7 @@ impl State {
             identities: Vec::new(),
             verdicts,
             events: Vec::new(),
+            replies: Vec::new(),
         })
     }
 

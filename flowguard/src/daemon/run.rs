@@ -2,7 +2,10 @@
 
 use std::{io, time::Duration};
 
-use flowguard_common::event::{Event, NO_SOURCE};
+use flowguard_common::{
+    event::{Event, Hook, NO_SOURCE, ReplyEvent},
+    source::{KEY_NETNS, KEY_UID},
+};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -21,7 +24,7 @@ use crate::{
     config::Config,
     control::server::{self, Access},
     identity::{cgroup_watch::CgroupWatch, links::LinkWatch},
-    kernel::{Identity, offline::full_name},
+    kernel::{Identity, Record, offline::full_name},
 };
 
 /// Threads besides the daemon's own: for the control socket and the watches.
@@ -124,7 +127,10 @@ async fn guard(
                     source,
                 })?;
                 for event in events {
-                    state.on_event(&event);
+                    match event {
+                        Record::Attempt(event) => state.on_event(&event),
+                        Record::Reply(reply) => state.on_reply(&reply),
+                    }
                 }
             }
             ended = &mut link_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
@@ -169,6 +175,21 @@ fn broken(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> RunErr
     }
 }
 
+/// What strays are called in place of a source.
+const STRAY: &str = "stray";
+
+/// Who should be registered, by what the hook went by when it found nobody. None: nobody can be.
+fn identity_behind(event: &Event) -> Option<Identity> {
+    if event.hook == Hook::Uplink as u8 {
+        return None;
+    }
+    match event.key {
+        KEY_UID => u32::try_from(event.id).ok().map(Identity::Uid),
+        KEY_NETNS => Some(Identity::Netns(event.id)),
+        _ => None,
+    }
+}
+
 /// A pinned map, a link and a device each need a descriptor while they are handled.
 fn raise_open_files() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
@@ -192,7 +213,10 @@ impl State {
             self.keep_event(event.source, event);
             return;
         }
-        let identity = self.identity_behind(event);
+        let Some(identity) = identity_behind(event) else {
+            self.on_stray(event);
+            return;
+        };
         match self.kernel.registry.lookup(identity) {
             Some(source) => self.keep_event(source, event),
             None => {
@@ -202,14 +226,29 @@ impl State {
         }
     }
 
-    /// What the connect hooks went by when they found nobody registered.
-    fn identity_behind(&self, event: &Event) -> Identity {
-        let foreign = self.host.netns != 0 && event.netns != self.host.netns;
-        if foreign && event.uid == 0 {
-            Identity::Netns(event.netns)
-        } else {
-            Identity::Uid(event.uid)
+    /// A mail server said no to somebody.
+    fn on_reply(&mut self, reply: &ReplyEvent) {
+        if let Some(reply) = evidence::readable_reply(reply, &self.now()) {
+            self.evidence.add_reply(reply.0, reply.1);
         }
+    }
+
+    /// A connection left the host that nobody accounts for.
+    fn on_stray(&mut self, event: &Event) {
+        let Some(stray) = evidence::readable(event, STRAY.to_owned(), &self.now()) else {
+            return;
+        };
+        self.warn(
+            "strays",
+            Some(format!(
+                "SMTP connections leave this host that belong to no source, the last one to {} port \
+                 {} by a raw or packet socket of uid {}, or forwarded from a device that is no edge: \
+                 find out who makes them (`flowguard events` shows them as {STRAY})",
+                stray.dst, stray.dport, event.uid
+            )),
+        );
+        drop(self.broadcast.send(stray.clone()));
+        self.evidence.add_stray(stray);
     }
 
     pub(super) fn keep_event(&mut self, source: u32, event: &Event) {

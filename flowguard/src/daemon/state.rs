@@ -150,6 +150,10 @@ impl State {
             direct_ports: config.guard.direct_ports.clone(),
             submission_ports: config.guard.submission_ports.clone(),
             trusted,
+            unanswered_after: config.kernel.unanswered_after,
+            smarthosts: Vec::new(),
+            gateway_bits4: 32,
+            gateway_bits6: 64,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     kernel::{
         KernelError, Terms,
         clock::Moment,
-        offline::{self, NETNS_PREFIX},
+        offline::{self, Accounts, NETNS_PREFIX},
     },
     model::{SourceName, escape},
     policy::{Finding, RuleAction, Sample},
@@ -43,6 +43,7 @@ impl State {
         });
         self.warn("pins", gone);
         self.refresh_addresses();
+        self.sweep(&accounts, &now);
         self.register_newcomers(accounts.unregistered.keys().copied());
         self.look_at_settling_devices();
         let mut samples = Vec::new();
@@ -67,6 +68,33 @@ impl State {
         }
     }
 
+    /// Has the kernel settle what nobody answered in time, on devices where something may wait.
+    fn sweep(&mut self, accounts: &Accounts, now: &Moment) {
+        let due = self.config.kernel.unanswered_after + SWEEP_MARGIN;
+        let waits = |source: u32| {
+            let account = accounts.registered.get(&source).into_iter();
+            let last_ns = account.flatten().map(|(_, counters)| counters.last_seen_ns);
+            last_ns
+                .max()
+                .is_some_and(|last_ns| now.boot < Duration::from_nanos(last_ns) + due)
+        };
+        let registry = &self.kernel.registry;
+        let slots: Vec<_> = registry
+            .edge_slots()
+            .filter(|(_, source)| waits(*source))
+            .collect();
+        let failed = slots
+            .into_iter()
+            .find_map(|(slot, source)| self.kernel.hooks.sweep(slot, source).err());
+        let what = failed.map(|error| {
+            format!(
+                "connections that nobody answered are not counted as timed out: {:#}",
+                anyhow::Error::from(error)
+            )
+        });
+        self.warn("sweep", what);
+    }
+
     /// Carries out what a rule asks for.
     fn carry_out(&mut self, finding: &Finding, now: &Moment) {
         let (action, rate) = match finding.action {
@@ -88,6 +116,9 @@ impl State {
             ended: None,
             observations: finding.observations.clone(),
             events: self.evidence.of(finding.source, Some(finding.class)),
+            replies: self
+                .evidence
+                .replies_of(finding.source, Some(finding.class)),
         };
         let terms = Terms {
             action: kernel_action(action),
@@ -348,6 +379,7 @@ impl State {
             ended: None,
             observations: Vec::new(),
             events: Vec::new(),
+            replies: Vec::new(),
         }
     }
 }
@@ -391,6 +423,9 @@ impl InForce {
         self.expires_ns != 0 && self.expires_ns <= now.boot_ns()
     }
 }
+
+/// For how long after its time an attempt is looked for: some ticks, the longest included.
+const SWEEP_MARGIN: Duration = Duration::from_secs(130);
 
 /// Who made a verdict that a rule asked for.
 const BY_POLICY: &str = "policy";

@@ -3,8 +3,12 @@
 use std::{collections::BTreeMap, fs, fs::File, io, os::fd::AsFd as _, path::Path};
 
 use aya::{
-    Ebpf,
-    programs::{CgroupAttachMode, Program, ProgramError, links::FdLink},
+    Ebpf, TestRun as _,
+    programs::{CgroupAttachMode, Program, ProgramError, TestRunOptions, links::FdLink},
+};
+use flowguard_common::{
+    flow::{FLOWS_PER_DEVICE, FLOWS_PER_SWEEP},
+    names::PROG_SWEEP,
 };
 
 use super::{
@@ -126,6 +130,29 @@ impl Hooks {
         }
         let name = name.to_owned();
         self.devices.insert(ifindex, Device { name, role });
+        Ok(())
+    }
+
+    /// Settles attempts of one device that nobody answered in time.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses.
+    pub fn sweep(&mut self, slot: u32, source: u32) -> Result<(), KernelError> {
+        if !self.loaded.iter().any(|hook| hook.program == PROG_SWEEP) {
+            return Ok(());
+        }
+        let program = programs::program(&mut self.object, PROG_SWEEP)?;
+        let refused = programs::refused(PROG_SWEEP);
+        let Program::SchedClassifier(program) = program else {
+            return Err(refused(ProgramError::UnexpectedProgramType));
+        };
+        for part in 0..FLOWS_PER_DEVICE / FLOWS_PER_SWEEP {
+            let packet = [slot, source, part, 0].map(u32::to_ne_bytes);
+            let mut options = TestRunOptions::new();
+            options.data_in = Some(packet.as_flattened());
+            program.test_run(options).map_err(refused)?;
+        }
         Ok(())
     }
 

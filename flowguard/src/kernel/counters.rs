@@ -11,7 +11,7 @@ use flowguard_common::{
 };
 
 use super::{Identity, KernelError, Pins, sys::Words};
-use crate::model::Totals;
+use crate::model::{Replies, Totals};
 
 const WORDS: usize = size_of::<ClassCounters>() / size_of::<u64>();
 
@@ -55,7 +55,16 @@ impl Counters {
             destinations: word(3),
             retransmits: word(4),
             last_seen_ns: word(5),
-            reserved: [0; 10],
+            established: word(6),
+            refused: word(7),
+            timed_out: word(8),
+            redirected: word(9),
+            bytes: word(10),
+            replies: [word(11), word(12), word(13), word(14)],
+            messages: word(15),
+            encrypted: word(16),
+            open_ms: word(17),
+            reserved: [0; 6],
         }
     }
 
@@ -127,16 +136,62 @@ impl From<ClassCounters> for Totals {
             would_deny: counters.would_deny,
             destinations: counters.destinations,
             retransmits: counters.retransmits,
+            established: counters.established,
+            refused: counters.refused,
+            timed_out: counters.timed_out,
+            redirected: counters.redirected,
+            bytes: counters.bytes,
+            replies: counters.replies.into(),
+            messages: counters.messages,
+            encrypted: counters.encrypted,
+            open_ms: counters.open_ms,
         }
     }
 }
 
+/// Adds the fields named, each as far as it goes: what comes from a socket may be anything.
+macro_rules! add_fields {
+    ($to:expr, $more:expr, $($field:ident),+) => {
+        $( $to.$field = $to.$field.saturating_add($more.$field); )+
+    };
+}
+
 impl std::ops::AddAssign for Totals {
-    fn add_assign(&mut self, other: Self) {
-        self.attempts += other.attempts;
-        self.denied += other.denied;
-        self.would_deny += other.would_deny;
-        self.destinations += other.destinations;
-        self.retransmits += other.retransmits;
+    fn add_assign(&mut self, more: Self) {
+        add_fields!(
+            self,
+            more,
+            attempts,
+            denied,
+            would_deny,
+            destinations,
+            retransmits,
+            established,
+            refused,
+            timed_out,
+            redirected,
+            bytes,
+            messages,
+            encrypted,
+            open_ms
+        );
+        self.replies += more.replies;
+    }
+}
+
+impl std::ops::AddAssign for Replies {
+    fn add_assign(&mut self, more: Self) {
+        add_fields!(self, more, ok, more, later, never);
+    }
+}
+
+impl From<[u64; 4]> for Replies {
+    fn from([ok, more, later, never]: [u64; 4]) -> Self {
+        Self {
+            ok,
+            more,
+            later,
+            never,
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! Reading the event ring.
 
 use aya::maps::{MapData, RingBuf};
-use flowguard_common::{event::Event, names::MAP_EVENTS};
+use flowguard_common::{
+    event::{Event, ReplyEvent},
+    names::MAP_EVENTS,
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{KernelError, Pins};
@@ -35,7 +38,7 @@ impl EventReader {
     /// # Errors
     ///
     /// The ring cannot be polled.
-    pub async fn next(&mut self, most: usize) -> std::io::Result<Vec<Event>> {
+    pub async fn next(&mut self, most: usize) -> std::io::Result<Vec<Record>> {
         loop {
             let mut guard = self.ring.readable_mut().await?;
             let ring = guard.get_inner_mut();
@@ -54,13 +57,29 @@ impl EventReader {
     }
 }
 
-/// An event, if the record has the size of one.
-fn decode(bytes: &[u8]) -> Option<Event> {
-    if bytes.len() < size_of::<Event>() {
-        return None;
+/// What the programs tell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// An attempt.
+    Attempt(Event),
+    /// A mail server said no.
+    Reply(Box<ReplyEvent>),
+}
+
+/// A record, told by its size.
+fn decode(bytes: &[u8]) -> Option<Record> {
+    // SAFETY: of the size read; unaligned reads are allowed, and every bit pattern is an event.
+    unsafe {
+        if bytes.len() == size_of::<Event>() {
+            let event = bytes.as_ptr().cast::<Event>().read_unaligned();
+            Some(Record::Attempt(event))
+        } else if bytes.len() == size_of::<ReplyEvent>() {
+            let reply = bytes.as_ptr().cast::<ReplyEvent>().read_unaligned();
+            Some(Record::Reply(Box::new(reply)))
+        } else {
+            None
+        }
     }
-    // SAFETY: long enough, unaligned reads are allowed, and every bit pattern is an `Event`.
-    Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
 }
 
 /// A task's name as text, unescaped.
@@ -78,8 +97,15 @@ mod tests {
 
     #[test]
     fn records_of_another_size_are_no_events() {
-        assert_eq!(decode(&[0; 79]), None);
-        assert_eq!(decode(&[0; 80]).map(|event| event.dport), Some(0));
+        for (size, is_record) in [
+            (87, false),
+            (88, true),
+            (89, false),
+            (296, true),
+            (304, false),
+        ] {
+            assert_eq!(decode(&vec![0; size]).is_some(), is_record, "{size}");
+        }
     }
 
     #[test]

@@ -9,11 +9,11 @@ use aya::{
 use flowguard_common::{
     CONTRACT,
     class::CLASSES,
+    flow::FLOWS_PER_DEVICE,
     names::{
-        MAP_BUCKETS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_FANOUT,
-        MAP_SOURCES, MAP_SYNS, MAP_VERDICTS,
+        MAP_BUCKETS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_FANOUT, MAP_FLOWS,
+        MAP_SOURCES, MAP_VERDICTS,
     },
-    stamp::SYNS_PER_EDGE,
 };
 
 use super::{
@@ -136,7 +136,7 @@ fn load_object(max_sources: u32, max_edges: u32, pins: Option<&Pins>) -> Result<
         (MAP_BUCKETS, per_class),
         (MAP_VERDICTS, per_class),
         (MAP_EDGES, max_edges),
-        (MAP_SYNS, max_edges.saturating_mul(SYNS_PER_EDGE)),
+        (MAP_FLOWS, max_edges.saturating_mul(FLOWS_PER_DEVICE)),
     ] {
         loader.map_max_entries(map, entries);
     }

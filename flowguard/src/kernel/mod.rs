@@ -28,7 +28,7 @@ pub use counters::{Counters, Fallback};
 pub use detach::{Detached, detach};
 pub use device::EdgeMethod;
 pub use error::KernelError;
-pub use events::{EventReader, comm};
+pub use events::{EventReader, Record, comm};
 pub use loader::{Kernel, Loaded, Options};
 pub use log::ProgramLog;
 pub use pins::{Pins, PinsLock};

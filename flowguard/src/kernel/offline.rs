@@ -81,6 +81,17 @@ fn add(to: &mut ClassCounters, more: &ClassCounters) {
     to.would_deny += more.would_deny;
     to.destinations += more.destinations;
     to.retransmits += more.retransmits;
+    to.established += more.established;
+    to.refused += more.refused;
+    to.timed_out += more.timed_out;
+    to.redirected += more.redirected;
+    to.bytes += more.bytes;
+    for (to, more) in to.replies.iter_mut().zip(more.replies) {
+        *to += more;
+    }
+    to.messages += more.messages;
+    to.encrypted += more.encrypted;
+    to.open_ms += more.open_ms;
     to.last_seen_ns = to.last_seen_ns.max(more.last_seen_ns);
 }
 

@@ -9,9 +9,9 @@ use aya::maps::{Array, Map, MapData, MapError};
 use flowguard_common::{
     CONTRACT,
     names::{
-        MAP_BANK, MAP_BUCKETS, MAP_CGROUPS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE,
-        MAP_EVENTS, MAP_FALLBACK, MAP_FANOUT, MAP_NETNS, MAP_SETTINGS, MAP_SOURCES, MAP_STAMPS,
-        MAP_STATS, MAP_SYNS, MAP_TRUSTED, MAP_UIDS, MAP_VERDICTS,
+        MAP_ADDRS, MAP_BANK, MAP_BUCKETS, MAP_CGROUPS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES,
+        MAP_EVENT_RATE, MAP_EVENTS, MAP_FALLBACK, MAP_FANOUT, MAP_FLOWS, MAP_NETNS, MAP_SETTINGS,
+        MAP_SOURCES, MAP_STAMPS, MAP_STATS, MAP_STRAY_RATE, MAP_TRUSTED, MAP_UIDS, MAP_VERDICTS,
     },
 };
 use nix::{
@@ -24,7 +24,7 @@ use nix::{
 use super::KernelError;
 
 /// All maps; every one is pinned.
-pub(super) const MAPS: [&str; 19] = [
+pub(super) const MAPS: [&str; 21] = [
     MAP_CONTRACT,
     MAP_SETTINGS,
     MAP_BANK,
@@ -41,7 +41,9 @@ pub(super) const MAPS: [&str; 19] = [
     MAP_BUCKETS,
     MAP_EVENT_RATE,
     MAP_EVENTS,
-    MAP_SYNS,
+    MAP_FLOWS,
+    MAP_ADDRS,
+    MAP_STRAY_RATE,
     MAP_STAMPS,
     MAP_STATS,
 ];

@@ -5,10 +5,10 @@ use aya::{
     sys::{BpfHelper, is_helper_supported, is_program_supported},
 };
 
-use super::EdgeMethod;
+use super::{EdgeMethod, trial};
 use crate::{
     config::{Config, EdgeAttach},
-    control::api::{Check, CheckState, Doctor},
+    control::api::{Check, CheckState, Doctor, ProgramCheck},
     daemon,
     identity::{cgroup, netns},
 };
@@ -41,19 +41,28 @@ pub fn report(config: &Config) -> Doctor {
     let privilege = privilege();
     if privilege.state != CheckState::Ok {
         // Whoever may not ask gets wrong answers.
-        let checks = vec![privilege, btf(), hierarchy(config)];
-        return Doctor { kernel, checks };
+        return Doctor {
+            kernel,
+            checks: vec![privilege, btf(), hierarchy(config)],
+            programs: Vec::new(),
+        };
     }
+    let (programs, trial) = trial();
     let checks = vec![
         privilege,
         btf(),
         bpf(),
+        trial,
         hierarchy(config),
         connect(),
         edge(config),
         cookie(),
     ];
-    Doctor { kernel, checks }
+    Doctor {
+        kernel,
+        checks,
+        programs,
+    }
 }
 
 fn check(name: &str, state: CheckState, detail: impl Into<String>, advice: Option<&str>) -> Check {
@@ -119,6 +128,58 @@ fn bpf() -> Check {
             Some("run `flowguard doctor` as root"),
         ),
     }
+}
+
+/// Whether the verifier takes the programs, by asking it.
+fn trial() -> (Vec<ProgramCheck>, Check) {
+    let programs = match trial::programs() {
+        Ok(programs) => programs,
+        Err(error) => {
+            let detail = format!("{:#}", anyhow::Error::from(error));
+            let advice = Some("use another kernel: this one cannot be guarded");
+            return (
+                Vec::new(),
+                check("programs", CheckState::Missing, detail, advice),
+            );
+        }
+    };
+    let check = of_programs(&programs);
+    (programs, check)
+}
+
+fn of_programs(programs: &[ProgramCheck]) -> Check {
+    let named = |required: bool| -> Vec<&str> {
+        let refused = programs
+            .iter()
+            .filter(|program| program.refused.is_some() && program.required == required);
+        refused.map(|program| program.name.as_str()).collect()
+    };
+    let (vital, optional) = (named(true), named(false));
+    if !vital.is_empty() {
+        return check(
+            "programs",
+            CheckState::Missing,
+            format!("this kernel refuses {}", vital.join(", ")),
+            Some("use another kernel; `flowguard doctor --json` tells what this one objects to"),
+        );
+    }
+    if !optional.is_empty() {
+        return check(
+            "programs",
+            CheckState::Degraded,
+            format!(
+                "this kernel refuses {}: what they do is not done",
+                optional.join(", ")
+            ),
+            Some("`flowguard doctor --json` tells what the kernel objects to"),
+        );
+    }
+    check(
+        "programs",
+        CheckState::Ok,
+        format!("this kernel takes all {}", programs.len()),
+        None,
+    )
 }
 
 fn hierarchy(config: &Config) -> Check {

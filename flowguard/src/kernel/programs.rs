@@ -5,7 +5,10 @@ use aya::{
     Ebpf,
     programs::{Program, ProgramError, TcAttachType},
 };
-use flowguard_common::names::{PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE, PROG_SOCK_CREATE};
+use flowguard_common::names::{
+    PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE, PROG_EDGE_ANSWERS, PROG_PEERNAME4, PROG_PEERNAME6,
+    PROG_SOCK_CREATE, PROG_SOCK_RELEASE, PROG_SWEEP, PROG_UPLINK, PROG_UPLINK_ANSWERS,
+};
 
 use super::KernelError;
 
@@ -14,6 +17,8 @@ use super::KernelError;
 pub enum Role {
     /// The host's side of a container's veth or a VM's tap.
     Edge,
+    /// The host's own way to the world.
+    Uplink,
 }
 
 impl Role {
@@ -21,6 +26,7 @@ impl Role {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Edge => "edge",
+            Self::Uplink => "uplink",
         }
     }
 }
@@ -32,6 +38,8 @@ pub(super) enum Site {
     Cgroup,
     /// At each device that has this role, in this direction.
     Device(Role, TcAttachType),
+    /// Nowhere: the daemon runs it.
+    Daemon,
 }
 
 /// One program. Its type is what its section in the object says.
@@ -54,20 +62,44 @@ const fn required(program: &'static str, site: Site) -> Hook {
     }
 }
 
+const fn optional(program: &'static str, site: Site) -> Hook {
+    Hook {
+        program,
+        site,
+        required: false,
+    }
+}
+
 /// All of them, in the order in which they are attached and listed: who made a socket is noted
-/// before anybody asks.
-pub(super) const HOOKS: [Hook; 4] = [
+/// before anybody asks, and who answers is known before anybody is sent anywhere.
+pub(super) const HOOKS: [Hook; 11] = [
     required(PROG_SOCK_CREATE, Site::Cgroup),
+    optional(PROG_SOCK_RELEASE, Site::Cgroup),
+    optional(PROG_PEERNAME4, Site::Cgroup),
+    optional(PROG_PEERNAME6, Site::Cgroup),
     required(PROG_CONNECT4, Site::Cgroup),
     required(PROG_CONNECT6, Site::Cgroup),
     required(PROG_EDGE, Site::Device(Role::Edge, TcAttachType::Ingress)),
+    optional(
+        PROG_EDGE_ANSWERS,
+        Site::Device(Role::Edge, TcAttachType::Egress),
+    ),
+    optional(
+        PROG_UPLINK,
+        Site::Device(Role::Uplink, TcAttachType::Egress),
+    ),
+    optional(
+        PROG_UPLINK_ANSWERS,
+        Site::Device(Role::Uplink, TcAttachType::Ingress),
+    ),
+    optional(PROG_SWEEP, Site::Daemon),
 ];
 
 /// Programs at devices, with their direction.
 pub(super) fn at_devices() -> impl Iterator<Item = (&'static Hook, Role, TcAttachType)> {
     HOOKS.iter().filter_map(|hook| match hook.site {
         Site::Device(role, way) => Some((hook, role, way)),
-        Site::Cgroup => None,
+        Site::Cgroup | Site::Daemon => None,
     })
 }
 

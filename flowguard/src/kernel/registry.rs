@@ -10,8 +10,9 @@ use std::{
 
 use aya::maps::{Array, HashMap as BpfHashMap, LpmTrie, MapData, lpm_trie::Key};
 use flowguard_common::{
+    event::NO_SOURCE,
     names::{MAP_CGROUPS, MAP_EDGES, MAP_NETNS, MAP_SOURCES, MAP_UIDS},
-    source::{Edge, Kind, NAME_BYTES, SOURCE_AT_EDGE, SourceInfo},
+    source::{Edge, Kind, NAME_BYTES, ROLE_EDGE, SOURCE_AT_EDGE, SourceInfo},
 };
 use jiff::Timestamp;
 
@@ -126,7 +127,9 @@ impl Registry {
         }
         for entry in self.edges.iter() {
             let (ifindex, edge) = entry.map_err(KernelError::map(MAP_EDGES))?;
-            self.identities.insert(Identity::Edge(ifindex), edge.source);
+            if edge.role == ROLE_EDGE {
+                self.identities.insert(Identity::Edge(ifindex), edge.source);
+            }
             self.slots.insert(ifindex, edge.slot);
         }
         Ok(())
@@ -270,24 +273,63 @@ impl Registry {
     ///
     /// A map is full or cannot be written.
     pub fn lead_edge(&mut self, ifindex: u32, source: u32, link: u32) -> Result<(), KernelError> {
-        let slot = self.slot(ifindex);
-        self.edges
-            .insert(
-                ifindex,
-                Edge {
-                    source,
-                    slot,
-                    link,
-                    pad: 0,
-                },
-                0,
-            )
-            .map_err(KernelError::map(MAP_EDGES))?;
-        self.slots.insert(ifindex, slot);
+        self.place(ifindex, source, link, ROLE_EDGE)?;
         match self.identities.insert(Identity::Edge(ifindex), source) {
             Some(before) if before != source => self.flag_edge(before),
             _ => Ok(()),
         }
+    }
+
+    /// Makes a device known whose packets are no single source's.
+    ///
+    /// # Errors
+    ///
+    /// The map is full or cannot be written.
+    pub fn lead_shared(&mut self, ifindex: u32, link: u32, role: u32) -> Result<(), KernelError> {
+        self.place(ifindex, NO_SOURCE, link, role)
+    }
+
+    fn place(
+        &mut self,
+        ifindex: u32,
+        source: u32,
+        link: u32,
+        role: u32,
+    ) -> Result<(), KernelError> {
+        let slot = self.slot(ifindex);
+        let device = Edge {
+            source,
+            slot,
+            link,
+            role,
+        };
+        self.edges
+            .insert(ifindex, device, 0)
+            .map_err(KernelError::map(MAP_EDGES))?;
+        self.slots.insert(ifindex, slot);
+        Ok(())
+    }
+
+    /// Forgets a device whose packets are no single source's.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn forget_shared(&mut self, ifindex: u32) -> Result<(), KernelError> {
+        match self.slots.remove(&ifindex) {
+            Some(_) => self
+                .edges
+                .remove(&ifindex)
+                .map_err(KernelError::map(MAP_EDGES)),
+            None => Ok(()),
+        }
+    }
+
+    /// Devices of sources, with their parts of the `FLOWS` table.
+    pub fn edge_slots(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.slots.iter().filter_map(|(ifindex, slot)| {
+            Some((*slot, *self.identities.get(&Identity::Edge(*ifindex))?))
+        })
     }
 
     /// The program is attached: the connect hooks leave the counting to the device.

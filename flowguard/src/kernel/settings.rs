@@ -1,11 +1,14 @@
 //! Swapping policy numbers: fill the idle bank, flip the word.
 
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use aya::maps::{Array, LpmTrie, MapData, lpm_trie::Key};
 use flowguard_common::{
     names::{MAP_BANK, MAP_SETTINGS, MAP_TRUSTED, MAX_TRUSTED},
-    settings::{PORT_WORDS, Settings, TrustedKey},
+    settings::{PORT_WORDS, Settings, Smarthost, TrustedKey},
     verdict::Rate,
 };
 use ipnet::IpNet;
@@ -36,6 +39,14 @@ pub struct Policy {
     pub submission_ports: Vec<u16>,
     /// Trusted destinations.
     pub trusted: Vec<IpNet>,
+    /// How long packet hooks wait for an answer before an attempt has timed out.
+    pub unanswered_after: Duration,
+    /// Hosts that take redirected mail, at most one of each family.
+    pub smarthosts: Vec<SocketAddr>,
+    /// Leading bits of an IPv4 address that are one source at a gateway.
+    pub gateway_bits4: u8,
+    /// The same of an IPv6 address.
+    pub gateway_bits6: u8,
 }
 
 /// The two banks and the word that selects one.
@@ -159,7 +170,27 @@ fn settings(policy: &Policy, hash_seed: u64) -> Settings {
         ceilings: policy.ceilings,
         guarded,
         submission,
+        answer_ns: u64::try_from(policy.unanswered_after.as_nanos()).unwrap_or(u64::MAX),
+        smarthosts: smarthosts(&policy.smarthosts),
+        gateway_bits4: policy.gateway_bits4.into(),
+        gateway_bits6: policy.gateway_bits6.into(),
     }
+}
+
+fn smarthosts(hosts: &[SocketAddr]) -> [Smarthost; 2] {
+    let mut smarthosts = [Smarthost::default(); 2];
+    for host in hosts {
+        let (family, addr) = match host.ip() {
+            IpAddr::V4(v4) => (0, v4.to_ipv6_mapped()),
+            IpAddr::V6(v6) => (1, v6),
+        };
+        smarthosts[family] = Smarthost {
+            addr: addr.octets(),
+            port: host.port().into(),
+            pad: 0,
+        };
+    }
+    smarthosts
 }
 
 fn set(ports: &mut [u64; PORT_WORDS], port: u16) {

@@ -1,36 +1,43 @@
 //! Whether this kernel takes the programs, and how much work they are to its verifier, asked
 //! without guarding anything: nothing is attached or pinned, and all of it is gone afterwards.
 
-use std::fs::File;
-use std::os::fd::AsRawFd as _;
+use std::{fs::File, os::fd::AsRawFd as _};
 
 use aya::{Ebpf, programs::ProgramError};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
-use super::{KernelError, loader, programs};
+use super::{
+    KernelError, loader,
+    programs::{self, HOOKS},
+};
 use crate::control::api::ProgramCheck;
 
 /// Hands every program to the verifier.
 ///
 /// # Errors
 ///
-/// It refuses one that there is no guard without.
+/// The kernel refuses the maps or the object as a whole.
 pub(super) fn programs() -> Result<Vec<ProgramCheck>, KernelError> {
     let mut object = loader::trial_object()?;
     let mut checks = Vec::new();
-    for hook in programs::load(&mut object)? {
+    for hook in &HOOKS {
         let program = programs::program(&mut object, hook.program)?;
+        let refused = programs::load_one(program).err();
         let told = program.info().ok();
         checks.push(ProgramCheck {
             name: hook.program.to_owned(),
+            required: hook.required,
             instructions: told.and_then(|info| info.verified_instruction_count()),
+            refused: refused.map(|error| error.to_string()),
         });
     }
     drop(object);
-    if checks.iter().any(|check| check.instructions.is_none()) {
+    let is_uncounted =
+        |check: &ProgramCheck| check.refused.is_none() && check.instructions.is_none();
+    if checks.iter().any(is_uncounted) {
         // Before Linux 5.16 only the verifier's log tells.
         let mut object = loader::trial_object()?;
-        for check in &mut checks {
+        for check in checks.iter_mut().filter(|check| is_uncounted(check)) {
             check.instructions = count_in_log(&mut object, &check.name);
         }
     }
@@ -42,9 +49,7 @@ pub(super) fn programs() -> Result<Vec<ProgramCheck>, KernelError> {
 /// give for it.
 fn count_in_log(object: &mut Ebpf, name: &str) -> Option<u32> {
     let limit = NoNewFiles::set()?;
-    let result = object
-        .program_mut(name)
-        .map(|program| programs::load_one(program));
+    let result = object.program_mut(name).map(programs::load_one);
     drop(limit);
     match result {
         Some(Err(ProgramError::LoadError { verifier_log, .. })) => {

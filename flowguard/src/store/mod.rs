@@ -321,6 +321,7 @@ mod tests {
             ended: None,
             observations: Vec::new(),
             events: Vec::new(),
+            replies: Vec::new(),
         }
     }
 

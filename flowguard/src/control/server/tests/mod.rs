@@ -92,6 +92,7 @@ fn record(order: &Order) -> api::VerdictRecord {
         ended: None,
         observations: Vec::new(),
         events: Vec::new(),
+        replies: Vec::new(),
     }
 }
 
@@ -118,6 +119,7 @@ async fn daemon(mut requests: mpsc::Receiver<Request>, orders: mpsc::UnboundedSe
                     identities: vec![source_ref.to_string()],
                     verdicts: Vec::new(),
                     events: Vec::new(),
+                    replies: Vec::new(),
                 })));
             }
             Request::Verdicts(reply) => drop(reply.send(Ok(Vec::new()))),
