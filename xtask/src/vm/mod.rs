@@ -1,7 +1,11 @@
 //! `cargo xtask vm`: the end-to-end tests on other kernels than this machine's, in virtual
 //! machines.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
@@ -12,16 +16,17 @@ mod packages;
 mod programs;
 mod results;
 mod rootfs;
+mod table;
+mod verifier;
 
-use self::{
-    kernels::Kernel,
-    programs::Programs,
-    results::{Outcome, Report},
-};
+use self::{kernels::Kernel, programs::Programs, results::Report, table::Table, verifier::Record};
 use crate::{
-    invoke, out, paths,
+    out, paths,
     setup::{self, CoreChoice, Needs},
 };
+
+/// By how much an emulated machine may be slower than one that is not, where it matters to a test.
+const PATIENCE: u32 = 8;
 
 /// Runs the end-to-end tests on Debian's kernels, in virtual machines.
 #[derive(Args, Debug)]
@@ -38,8 +43,8 @@ enum Command {
 /// Runs the end-to-end tests on these kernels, or on all.
 ///
 /// Kernels come from Debian's packages and are kept under `target/vm`; nothing is installed but
-/// qemu and a few tools. The machines are emulated, so they need no support by this one's
-/// processor, and no root.
+/// qemu and a few tools. The machines are emulated: they need nothing of this machine's kernel or
+/// processor, and no root. A run of all tests writes its results into docs/kernels.md.
 #[derive(Args, Debug)]
 struct TestOptions {
     /// Kernels to test on; all of them if none is named.
@@ -50,6 +55,14 @@ struct TestOptions {
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
 
+    /// Leave docs/kernels.md as it is.
+    #[arg(long)]
+    no_table: bool,
+
+    /// Put on record what the programs cost the verifiers of these kernels.
+    #[arg(long)]
+    record: bool,
+
     /// Fetch the newest point releases, even if kernels were fetched before.
     #[arg(long)]
     fresh: bool,
@@ -58,9 +71,6 @@ struct TestOptions {
     #[arg(long, value_name = "MINUTES", default_value_t = 40)]
     limit: u64,
 }
-
-/// By how much an emulated machine may be slower than one that is not, where it matters to a test.
-const PATIENCE: u32 = 8;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.command {
@@ -76,20 +86,17 @@ fn test(options: &TestOptions) -> Result<()> {
         [] => &Kernel::ALL[..],
         some => some,
     };
-    let mut failed = Vec::new();
+    let mut reports = Vec::new();
+    let mut wrong = Vec::new();
     for kernel in kernels {
-        let report = test_on(*kernel, &archive, options)?;
-        print(*kernel, &report);
-        failed.extend(
-            report
-                .tests
-                .iter()
-                .filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_)))
-                .map(|(name, _)| format!("{name} on {kernel}")),
-        );
+        match test_on(*kernel, &archive, options) {
+            Ok(report) => reports.push((*kernel, report)),
+            Err(error) => wrong.push(format!("{kernel}: {error:#}")),
+        }
     }
-    if !failed.is_empty() {
-        bail!("failed: {}", failed.join(", "));
+    wrong.extend(conclude(kernels, reports, options)?);
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n  "));
     }
     Ok(())
 }
@@ -120,32 +127,69 @@ fn test_on(kernel: Kernel, archive: &Path, options: &TestOptions) -> Result<Repo
     rootfs::with_modules(archive, &image.root, &initramfs)?;
     let (console, reported) = (home.join("console.log"), home.join("report.json"));
     out::say(format_args!("testing on {}", image.release));
+    let started = Instant::now();
     let limit = Duration::from_secs(options.limit * 60);
     let ended = boot::boot(&image, &initramfs, &console, &reported, limit)?;
+    fs::remove_file(&initramfs)?;
     let text = fs::read(&reported).with_context(|| reported.display().to_string())?;
     let report = Report::read(&String::from_utf8_lossy(&text), kernel)?;
+    out::say(format_args!(
+        "{} tests in {} s",
+        report.tests.len(),
+        started.elapsed().as_secs()
+    ));
     if !ended {
         out::say(format_args!(
-            "{kernel} was not done within {} minutes and was switched off",
+            "it was not done within {} minutes and was switched off",
             options.limit
         ));
     }
-    if report.tests.is_empty() {
+    if report.tests.len() < report.expected.max(1) {
         bail!(
-            "no test was run on {kernel}; what it said is in {}",
+            "{} of {} tests were run; the machine's last words are in {}",
+            report.tests.len(),
+            report.expected,
             console.display()
         );
     }
+    // A column of the table must not be about another kernel than its head says.
+    kernel.check(&image.release)?;
     Ok(report)
 }
 
-fn print(kernel: Kernel, report: &Report) {
-    for (name, outcome) in &report.tests {
-        let seconds = report.seconds.get(name).copied().unwrap_or_default();
-        match outcome {
-            Outcome::Passed => out::say(format_args!("{kernel}: {name}: passed in {seconds:.1} s")),
-            Outcome::Absent(what) => out::say(format_args!("{kernel}: {name}: no {what}")),
-            Outcome::Failed(why) => out::say(format_args!("{kernel}: {name}: FAILED\n{why}")),
+/// Shows what was found, keeps it, and tells what is wrong.
+fn conclude(
+    kernels: &[Kernel],
+    reports: Vec<(Kernel, Report)>,
+    options: &TestOptions,
+) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    let mut table = Table::default();
+    for (kernel, report) in &reports {
+        for (test, why) in report.failures() {
+            out::say(format_args!("{test} on {kernel}:\n{why}"));
+            wrong.push(format!("{kernel}: {test}"));
         }
+        table.take(*kernel, &report.tests);
     }
+    out::show(&table.render(kernels));
+    if options.filter.is_none() && !options.no_table {
+        let found: Vec<_> = reports
+            .iter()
+            .map(|(kernel, report)| (*kernel, &report.tests))
+            .collect();
+        table::write(&found)?;
+    }
+
+    let counts: Vec<_> = reports
+        .into_iter()
+        .map(|(kernel, report)| (kernel, report.instructions))
+        .collect();
+    out::show(&verifier::render(&counts));
+    let mut record = Record::read()?;
+    if options.record {
+        record.write(&counts)?;
+    }
+    wrong.extend(record.complaints(&counts));
+    Ok(wrong)
 }

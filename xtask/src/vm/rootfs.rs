@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Write as _},
     os::unix::{
@@ -217,7 +218,7 @@ fn is_elf(path: &Path) -> bool {
 }
 
 /// The shared libraries of programs, with those that these need.
-fn libraries<'a>(programs: impl Iterator<Item = &'a PathBuf>) -> Result<BTreeSet<PathBuf>> {
+fn libraries(programs: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<BTreeSet<PathBuf>> {
     // It fails when one of many is linked statically, and prints the others' all the same.
     let output = Command::new("ldd")
         .args(programs)
