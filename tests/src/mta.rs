@@ -127,11 +127,20 @@ impl Postfix {
 /// # Errors
 /// When Debian's package swaks is missing or it does not end in time.
 pub fn swaks(place: &Place, body: &str) -> Result<Finished> {
+    swaks_to(place, MAILBOX, body, &[])
+}
+
+/// The same to any recipient, with more options. Exit code 24: the recipient was refused.
+///
+/// # Errors
+/// As [`swaks`].
+pub fn swaks_to(place: &Place, to: &str, body: &str, options: &[&str]) -> Result<Finished> {
     let mut command = place.command("/usr/bin/swaks")?;
     command
-        .args(["--server", ADDRESS, "--port", "25", "--to", MAILBOX])
+        .args(["--server", ADDRESS, "--port", "25", "--to", to])
         .args(["--from", "shop@tenant.test", "--helo", "tenant.test"])
-        .args(["--body", body]);
+        .args(["--body", body])
+        .args(options);
     run(&mut command, PATIENCE).context("is swaks installed?")
 }
 

@@ -21,12 +21,15 @@ pub(crate) fn run(_: &Options) -> Result<()> {
     invoke::run(invoke::cargo().args(["fmt", "--all", "--check"]))?;
 
     let deny = ["--", "--deny", "warnings"];
-    invoke::run(
-        build::bpf_cargo(&ready, "clippy")?
-            .arg("--release")
-            .args(deny),
-    )?;
-    // The host's crates embed the object, so there is nothing to check without it.
+    for (features, _) in build::FORMS {
+        invoke::run(
+            build::bpf_cargo(&ready, "clippy")?
+                .arg("--release")
+                .args(features)
+                .args(deny),
+        )?;
+    }
+    // The host's crates embed the objects, so there is nothing to check without it.
     build::object(&ready)?;
     invoke::run(
         invoke::cargo()

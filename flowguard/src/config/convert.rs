@@ -6,14 +6,14 @@ use flowguard_common::{fanout::FANOUT_BITS, names::MAX_TRUSTED};
 use serde_spanned::Spanned;
 
 use super::{
-    Ceilings, Config, Exempt, Guard, Kernel, Paths, Policy,
+    Ceilings, Config, Exempt, Guard, Kernel, Paths, Policy, Uplinks,
     check::Checker,
     containers::ContainerPatterns,
     edges::EdgeNames,
     error::Problem,
     raw::{
         RawAction, RawCeilings, RawConfig, RawContainer, RawEdges, RawExempt, RawGuard, RawKernel,
-        RawPaths, RawRate, RawRule,
+        RawPaths, RawRate, RawRule, RawUplinks,
     },
 };
 use crate::policy::{Rule, RuleAction};
@@ -53,6 +53,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         Duration::from_mins(1),
     );
     let edges = edges(&raw.edges, check);
+    let uplinks = uplinks(&raw.uplinks, check);
     let exempt = exempt(&raw.exempt, check);
     let containers = containers(&raw.container, check);
     let rules = rules(&raw.rule, check);
@@ -65,6 +66,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         ceilings: ceilings?,
         policy: Policy { tick: tick? },
         edges: edges?,
+        uplinks: uplinks?,
         exempt: exempt?,
         containers,
         rules: rules?,
@@ -167,6 +169,15 @@ fn edges(raw: &RawEdges, check: &mut Checker<'_>) -> Option<EdgeNames> {
     let include = check.globs("edges.include", &raw.include);
     let exclude = check.globs("edges.exclude", &raw.exclude);
     Some(EdgeNames::new(include?, exclude?))
+}
+
+fn uplinks(raw: &RawUplinks, check: &mut Checker<'_>) -> Option<Uplinks> {
+    let include = check.globs("uplinks.include", &raw.include);
+    let exclude = check.globs("uplinks.exclude", &raw.exclude);
+    Some(Uplinks {
+        auto: raw.auto,
+        names: EdgeNames::new(include?, exclude?),
+    })
 }
 
 fn exempt(raw: &[RawExempt], check: &mut Checker<'_>) -> Option<Vec<Exempt>> {

@@ -57,6 +57,8 @@ pub struct Config {
     pub policy: Policy,
     /// Interfaces of containers and VMs.
     pub edges: EdgeNames,
+    /// The host's own ways to the world.
+    pub uplinks: Uplinks,
     /// Who is never judged.
     pub exempt: Vec<Exempt>,
     /// Cgroups that are containers.
@@ -78,6 +80,22 @@ pub struct Paths {
     pub pins: PathBuf,
     /// Root of the guarded cgroup2 hierarchy; none: to be found.
     pub cgroup_root: Option<PathBuf>,
+}
+
+/// `[uplinks]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplinks {
+    /// The interfaces over which the kernel routes far destinations are uplinks.
+    pub auto: bool,
+    /// Others that are, by their names, and those that never are.
+    pub names: EdgeNames,
+}
+
+impl Uplinks {
+    /// Whether an interface is an uplink; `leads_out` says that the kernel routes over it.
+    pub fn matches(&self, name: &str, leads_out: bool) -> bool {
+        !self.names.excludes(name) && (self.auto && leads_out || self.names.matches(name))
+    }
 }
 
 /// `[guard]`.

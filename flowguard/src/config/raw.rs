@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) ceilings: RawCeilings,
     pub(super) policy: RawPolicy,
     pub(super) edges: RawEdges,
+    pub(super) uplinks: RawUplinks,
     pub(super) exempt: Vec<RawExempt>,
     pub(super) container: Vec<RawContainer>,
     pub(super) rule: Vec<RawRule>,
@@ -80,6 +81,14 @@ pub(super) struct RawPolicy {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section [edges]")]
 pub(super) struct RawEdges {
+    pub(super) include: Vec<Spanned<String>>,
+    pub(super) exclude: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [uplinks]")]
+pub(super) struct RawUplinks {
+    pub(super) auto: bool,
     pub(super) include: Vec<Spanned<String>>,
     pub(super) exclude: Vec<Spanned<String>>,
 }

@@ -1,11 +1,12 @@
 //! Devices that come and go: whose they are, and the edge program on them.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
+    io,
     time::{Duration, Instant},
 };
 
-use flowguard_common::source::{Kind, LINK_ETHERNET, LINK_IP};
+use flowguard_common::source::{Kind, LINK_ETHERNET, LINK_IP, ROLE_UPLINK};
 
 use super::{lookup, state::State};
 use crate::{
@@ -23,6 +24,9 @@ use crate::{
 /// it moves its processes in.
 const SETTLING: Duration = Duration::from_secs(10);
 
+/// How old what is known of routes may be.
+const ROUTES_AGE: Duration = Duration::from_secs(10);
+
 /// The devices there are.
 #[derive(Debug, Default)]
 pub(super) struct Devices {
@@ -31,6 +35,12 @@ pub(super) struct Devices {
     netns: HashMap<u32, u64>,
     /// Devices without a container, and until when they are looked at again.
     settling: HashMap<u32, Instant>,
+    /// Devices that lead to the world by the host's routes.
+    leading_out: BTreeSet<u32>,
+    /// Whether they are known yet.
+    routes_known: bool,
+    /// When the routes were last looked at.
+    routes_seen: Option<Instant>,
 }
 
 impl State {
@@ -43,24 +53,82 @@ impl State {
                 self.devices
                     .settling
                     .insert(ifindex, Instant::now() + SETTLING);
+                self.devices.routes_seen = None;
                 self.look_at(vec![ifindex]);
             }
             LinkEvent::Gone { ifindex } => self.device_gone(ifindex),
-            LinkEvent::AddressesChanged => self.addresses_changed = true,
+            LinkEvent::AddressesChanged => {
+                self.addresses_changed = true;
+                self.devices.routes_seen = None;
+            }
             LinkEvent::Synced => self.forget_dead_edges(),
         }
     }
 
-    /// Edges that an earlier daemon attached and that died while none ran.
+    /// Looks at the host's routes now and then, and when addresses or devices changed.
+    pub(super) fn look_at_routes(&mut self) {
+        let now = Instant::now();
+        let seen = self.devices.routes_seen;
+        if self.config.uplinks.auto && seen.is_none_or(|seen| now >= seen + ROUTES_AGE) {
+            self.devices.routes_seen = Some(now);
+            lookup::uplinks(&self.lookups);
+        }
+    }
+
+    /// It is known which devices lead to the world.
+    pub(super) fn on_uplinks(&mut self, found: io::Result<BTreeSet<u32>>) {
+        match found {
+            Ok(found) => {
+                let was_known = std::mem::replace(&mut self.devices.routes_known, true);
+                if !was_known || found != self.devices.leading_out {
+                    self.devices.leading_out = found;
+                    self.look_at_all_devices();
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot ask for this host's routes"),
+        }
+    }
+
+    /// Whether a device that is neither edge nor uplink is to be let go of. What an earlier daemon
+    /// took for an uplink is one until the routes are known.
+    fn may_release(&self, ifindex: u32) -> bool {
+        let registry = &self.kernel.registry;
+        let is_edge = registry.lookup(Identity::Edge(ifindex)).is_some();
+        registry.has_device(ifindex) && (is_edge || self.devices.routes_known)
+    }
+
+    /// Whether a device is an uplink. An edge never is.
+    fn is_uplink(&self, link: &Link) -> bool {
+        let leads_out = self.devices.leading_out.contains(&link.ifindex);
+        self.config.uplinks.matches(&link.name, leads_out)
+    }
+
+    fn guard_uplink(&mut self, link: &Link) {
+        let layer = link_layer(link);
+        let registry = &mut self.kernel.registry;
+        let done = registry
+            .lead_shared(link.ifindex, layer, ROLE_UPLINK)
+            .and_then(|()| {
+                let hooks = &mut self.kernel.hooks;
+                hooks.attach(link.ifindex, &link.name, Role::Uplink)
+            });
+        let what = done.err().map(|error| {
+            format!(
+                "what leaves over {} is not watched, and answers to this host's users are not \
+                 seen: {:#}",
+                escape(&link.name),
+                anyhow::Error::from(error)
+            )
+        });
+        self.warn(about(link.ifindex), what);
+    }
+
+    /// Devices that an earlier daemon attached and that died while none ran.
     fn forget_dead_edges(&mut self) {
         let dead: Vec<u32> = self
             .kernel
             .registry
-            .all_identities()
-            .filter_map(|(identity, _)| match identity {
-                Identity::Edge(ifindex) => Some(ifindex),
-                Identity::Uid(_) | Identity::Cgroup(_) | Identity::Netns(_) => None,
-            })
+            .devices()
             .filter(|ifindex| !self.devices.links.contains_key(ifindex))
             .collect();
         for ifindex in dead {
@@ -77,12 +145,10 @@ impl State {
             };
             if self.config.edges.matches(&link.name) {
                 edges.push(link.clone());
-            } else if self
-                .kernel
-                .registry
-                .lookup(Identity::Edge(ifindex))
-                .is_some()
-            {
+            } else if self.is_uplink(link) {
+                let link = link.clone();
+                self.guard_uplink(&link);
+            } else if self.may_release(ifindex) {
                 self.release(ifindex);
             }
         }
@@ -172,11 +238,7 @@ impl State {
     }
 
     fn attach_device(&mut self, link: &Link, source: u32) -> Result<(), KernelError> {
-        let layer = if link.has_ethernet {
-            LINK_ETHERNET
-        } else {
-            LINK_IP
-        };
+        let layer = link_layer(link);
         // The device first: from the moment the connect hooks leave the counting to it, it counts.
         let registry = &mut self.kernel.registry;
         registry.lead_edge(link.ifindex, source, layer)?;
@@ -210,6 +272,9 @@ impl State {
                 tracing::error!(%error, %identity, "cannot forget an identity");
             }
         }
+        if let Err(error) = self.kernel.registry.forget_shared(ifindex) {
+            tracing::error!(%error, ifindex, "cannot forget a device");
+        }
         let done = if self.devices.links.contains_key(&ifindex) {
             self.kernel.hooks.detach(ifindex)
         } else {
@@ -218,6 +283,14 @@ impl State {
         if let Err(error) = done {
             tracing::error!(%error, ifindex, "cannot let go of a device");
         }
+    }
+}
+
+fn link_layer(link: &Link) -> u32 {
+    if link.has_ethernet {
+        LINK_ETHERNET
+    } else {
+        LINK_IP
     }
 }
 

@@ -1,7 +1,10 @@
 //! Look-ups that may block, away from the daemon's task: name services can take seconds, and
 //! walking `/proc` takes milliseconds.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+};
 
 use tokio::sync::mpsc;
 
@@ -9,6 +12,7 @@ use crate::identity::{
     links::Link,
     netns::NetnsError,
     peers::{self, Peer},
+    routes,
     users::{self, LookupError, SubordinateRange},
 };
 
@@ -29,6 +33,8 @@ pub(super) enum Lookup {
         /// To whom, and with which others.
         range: SubordinateRange,
     },
+    /// The devices that lead to the world.
+    Uplinks(io::Result<BTreeSet<u32>>),
     /// What is at the other end of some devices.
     Peers {
         /// The devices.
@@ -84,6 +90,16 @@ pub(super) fn peers(links: Vec<Link>, answers: &mpsc::Sender<Lookup>) {
     spawn(answers, move || {
         let peers = peers::find_peers(&links);
         Some(Lookup::Peers { links, peers })
+    });
+}
+
+/// Asks which devices lead to the world.
+pub(super) fn uplinks(answers: &mpsc::Sender<Lookup>) {
+    let answers = answers.clone();
+    tokio::spawn(async move {
+        let found = routes::uplinks().await;
+        // Nobody listens any more when the daemon stops.
+        drop(answers.send(Lookup::Uplinks(found)).await);
     });
 }
 

@@ -204,6 +204,7 @@ impl State {
         match answer {
             Lookup::User { uid, name } => self.on_user(uid, name),
             Lookup::Subordinate { uid, range } => self.on_subordinate(uid, &range),
+            Lookup::Uplinks(found) => self.on_uplinks(found),
             Lookup::Peers { links, peers } => self.on_peers(&links, peers),
         }
     }

@@ -46,6 +46,7 @@ impl State {
         self.sweep(&accounts, &now);
         self.register_newcomers(accounts.unregistered.keys().copied());
         self.look_at_settling_devices();
+        self.look_at_routes();
         let mut samples = Vec::new();
         for (id, account) in &accounts.registered {
             let Some(name) = self.kernel.registry.name(*id) else {

@@ -22,6 +22,8 @@ use super::{
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT"));
+/// For kernels whose atomics cannot fetch, which refuse the other at sight.
+static LEGACY_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT_LEGACY"));
 
 /// How the programs are to be loaded.
 #[derive(Clone, Debug)]
@@ -146,7 +148,11 @@ fn load_object(max_sources: u32, max_edges: u32, pins: Option<&Pins>) -> Result<
         }
     }
     loader
-        .load(OBJECT)
+        .load(if probe::has_fetching_atomics() {
+            OBJECT
+        } else {
+            LEGACY_OBJECT
+        })
         .map_err(|error| KernelError::Load(Box::new(error)))
 }
 

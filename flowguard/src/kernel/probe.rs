@@ -5,7 +5,7 @@ use aya::{
     sys::{BpfHelper, is_helper_supported, is_program_supported},
 };
 
-use super::{EdgeMethod, trial};
+use super::{EdgeMethod, sys, trial};
 use crate::{
     config::{Config, EdgeAttach},
     control::api::{Check, CheckState, Doctor, ProgramCheck},
@@ -17,6 +17,20 @@ use crate::{
 pub fn has_set_retval() -> bool {
     is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval)
         .unwrap_or(false)
+}
+
+/// Whether atomics can return what they replaced (Linux 5.12), so that limits need no lock.
+pub fn has_fetching_atomics() -> bool {
+    // r0 = 0; *(u64 *)(r10 - 8) = 0; r1 = 1; r1 = atomic_fetch_add(r10 - 8, r1); exit
+    // (Documentation/bpf/standardization/instruction-set.rst)
+    const FETCH_AND_ADD: [u64; 5] = [
+        0x0000_0000_0000_00b7,
+        0x0000_0000_fff8_0a7a,
+        0x0000_0001_0000_01b7,
+        0x0000_0001_fff8_1adb,
+        0x0000_0000_0000_0095,
+    ];
+    sys::loads(&FETCH_AND_ADD)
 }
 
 /// Whether TCX links exist (Linux 6.6): asked of the loopback device, which is always there.
@@ -256,17 +270,25 @@ fn edge(config: &Config) -> Check {
 }
 
 fn cookie() -> Check {
+    let by_sockets = netns::is_told_to_sockets().unwrap_or(false);
     match netns::own_cookie() {
-        Ok(Some(_)) => check(
+        Ok(Some(_)) if by_sockets => check(
             "namespaces",
             CheckState::Ok,
             "told apart by their cookies",
             None,
         ),
+        Ok(Some(_)) => check(
+            "namespaces",
+            CheckState::Ok,
+            "told apart by their cookies, which a program of the guard's has to ask for \
+             (no SO_NETNS_COOKIE before Linux 5.14)",
+            None,
+        ),
         Ok(None) | Err(_) => check(
             "namespaces",
             CheckState::Degraded,
-            "not told apart (Linux 5.14): a container that no pattern and no device identifies is \
+            "not told apart: a container that no pattern and no device identifies is \
              counted as the host user of the same uid",
             Some("make sure that the `[[container]]` patterns match all your containers"),
         ),

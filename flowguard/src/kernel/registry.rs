@@ -325,6 +325,16 @@ impl Registry {
         }
     }
 
+    /// Interface indices of all devices that are known, of one source or of many.
+    pub fn devices(&self) -> impl Iterator<Item = u32> {
+        self.slots.keys().copied()
+    }
+
+    /// Whether a device is known, of one source or of many.
+    pub fn has_device(&self, ifindex: u32) -> bool {
+        self.slots.contains_key(&ifindex)
+    }
+
     /// Devices of sources, with their parts of the `FLOWS` table.
     pub fn edge_slots(&self) -> impl Iterator<Item = (u32, u32)> {
         self.slots.iter().filter_map(|(ifindex, slot)| {

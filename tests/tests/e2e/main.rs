@@ -3,6 +3,7 @@
 //! Run by `cargo xtask test`, as root. Each test builds a host and a world of its own
 //! (`flowguard_tests::lab`), so they run in parallel.
 
+mod answers;
 mod bypass_container;
 mod bypass_host;
 mod cli;
@@ -18,6 +19,7 @@ mod mail;
 mod order;
 mod policy;
 mod reload;
+mod uplink;
 
 /// A user every Debian has, and its source.
 const WWW: (&str, &str) = ("www-data", "user:www-data");
