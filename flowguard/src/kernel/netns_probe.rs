@@ -15,7 +15,7 @@ use std::{
 use aya::{
     Ebpf,
     maps::{Array, MapData},
-    programs::{CgroupSockAddr, ProgramError, links::FdLink},
+    programs::{CgroupSockAddr, ProgramError},
 };
 use flowguard_common::{
     names::{MAP_NETNS_PROBE, PROG_NETNS_PROBE},
@@ -33,7 +33,7 @@ const NOWHERE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 9);
 /// A program that can be asked.
 pub struct NetnsProbe {
     question: Mutex<Array<MapData, Question>>,
-    _link: FdLink,
+    /// Detaches the program when it is dropped.
     _object: Ebpf,
 }
 
@@ -57,16 +57,12 @@ impl NetnsProbe {
             .try_into()
             .map_err(refused)?;
         program.load().map_err(refused)?;
-        let link = own_cgroup()
-            .map_err(ProgramError::IOError)
-            .and_then(|cgroup| {
-                let id = program.attach(cgroup, CGROUP_MODE)?;
-                Ok(program.take_link(id)?.try_into()?)
-            })
+        let cgroup = own_cgroup().map_err(ProgramError::IOError);
+        cgroup
+            .and_then(|cgroup| program.attach(cgroup, CGROUP_MODE))
             .map_err(refused)?;
         Ok(Self {
             question: Mutex::new(question),
-            _link: link,
             _object: object,
         })
     }
@@ -77,17 +73,20 @@ impl NetnsProbe {
     ///
     /// There is no socket to be had, or the program was not asked.
     pub fn cookie(&self) -> Result<u64, KernelError> {
-        let failed = KernelError::map(MAP_NETNS_PROBE);
         let mut map = self.question.lock().unwrap_or_else(PoisonError::into_inner);
         let question = Question {
             thread: u64::from(gettid().as_raw().cast_unsigned()),
             cookie: 0,
         };
-        map.set(0, question, 0).map_err(failed)?;
+        map.set(0, question, 0)
+            .map_err(KernelError::map(MAP_NETNS_PROBE))?;
         // The answer is there even if there is no route.
         let connected =
             UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map(|socket| socket.connect(NOWHERE));
-        let answer = map.get(&0, 0).map_err(failed)?.cookie;
+        let answer = map
+            .get(&0, 0)
+            .map_err(KernelError::map(MAP_NETNS_PROBE))?
+            .cookie;
         if answer == 0 {
             let error = match connected {
                 Ok(Ok(())) | Ok(Err(_)) => std::io::Error::other("the program was not asked"),
