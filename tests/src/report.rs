@@ -100,10 +100,32 @@ pub struct Status {
     pub hooks: Vec<String>,
     /// Whether a running guard was taken over.
     pub adopted: bool,
-    /// What the kernel programs count about themselves.
+    /// What the programs count about themselves.
     pub kernel: BTreeMap<String, u64>,
+    /// Events that the daemon took in.
+    pub events_received: u64,
+    /// How full the kernel's tables are.
+    pub tables: BTreeMap<String, TableUse>,
     /// What is wrong.
     pub warnings: Vec<String>,
+}
+
+impl Status {
+    /// What the programs count under this name.
+    pub fn counted(&self, name: &str) -> u64 {
+        self.kernel.get(name).copied().unwrap_or_default()
+    }
+}
+
+/// How full a table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct TableUse {
+    /// Entries there are.
+    pub used: u64,
+    /// Entries there is room for.
+    pub capacity: u64,
+    /// How often there was no room.
+    pub refused: u64,
 }
 
 /// An element of `events --json`.

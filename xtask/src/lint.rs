@@ -19,6 +19,11 @@ pub(crate) struct Options {}
 pub(crate) fn run(_: &Options) -> Result<()> {
     let ready = setup::ensure(Needs::Lint, CoreChoice::default())?;
     invoke::run(invoke::cargo().args(["fmt", "--all", "--check"]))?;
+    invoke::run(
+        invoke::cargo()
+            .args(["fmt", "--check", "--manifest-path"])
+            .arg("flowguard-common/fuzz/Cargo.toml"),
+    )?;
 
     let deny = ["--", "--deny", "warnings"];
     for (features, _) in build::FORMS {

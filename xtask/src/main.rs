@@ -10,6 +10,7 @@ use clap::Parser;
 mod build;
 mod demo;
 mod deny;
+mod fuzz;
 mod invoke;
 mod lint;
 mod out;
@@ -31,6 +32,7 @@ enum Command {
     Vm(vm::Options),
     Lint(lint::Options),
     Deny(deny::Options),
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Vm(options) => vm::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Deny(options) => deny::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -41,6 +41,7 @@ pub(super) struct RawGuard {
     pub(super) deny: DenyError,
     pub(super) trusted: Spanned<Vec<Spanned<String>>>,
     pub(super) trust_local_addresses: bool,
+    pub(super) smarthosts: Spanned<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,6 +49,9 @@ pub(super) struct RawGuard {
 pub(super) struct RawKernel {
     pub(super) max_sources: Spanned<i64>,
     pub(super) max_edges: Spanned<i64>,
+    pub(super) max_identities: Spanned<i64>,
+    pub(super) max_unregistered: Spanned<i64>,
+    pub(super) ring_bytes: Spanned<i64>,
     pub(super) edge_attach: EdgeAttach,
     pub(super) events_per_source: RawRate,
     pub(super) unanswered_after: Spanned<String>,
@@ -125,6 +129,9 @@ pub(super) struct RawRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum RawAction {
-    Block,
     Limit,
+    NewDestinations,
+    Redirect,
+    Block,
+    Sever,
 }

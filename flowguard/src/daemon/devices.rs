@@ -7,6 +7,7 @@ use std::{
 };
 
 use flowguard_common::source::{Kind, LINK_ETHERNET, LINK_IP, ROLE_UPLINK};
+use tokio::sync::mpsc;
 
 use super::{lookup, state::State};
 use crate::{
@@ -16,8 +17,8 @@ use crate::{
         netns::NetnsError,
         peers::Peer,
     },
-    kernel::{Identity, KernelError, Role},
-    model::escape,
+    kernel::{Identity, KernelError, Role, Table},
+    model::{SourceName, escape},
 };
 
 /// How long a device without a container is looked at again: an engine makes the device before
@@ -28,9 +29,11 @@ const SETTLING: Duration = Duration::from_secs(10);
 const ROUTES_AGE: Duration = Duration::from_secs(10);
 
 /// The devices there are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Devices {
     links: HashMap<u32, Link>,
+    /// Where to ask what is behind devices.
+    peers: mpsc::Sender<Link>,
     /// Namespace cookie behind each attached device.
     netns: HashMap<u32, u64>,
     /// Devices without a container, and until when they are looked at again.
@@ -41,6 +44,21 @@ pub(super) struct Devices {
     routes_known: bool,
     /// When the routes were last looked at.
     routes_seen: Option<Instant>,
+}
+
+impl Devices {
+    /// None yet.
+    pub(super) fn new(peers: mpsc::Sender<Link>) -> Self {
+        Self {
+            links: HashMap::new(),
+            peers,
+            netns: HashMap::new(),
+            settling: HashMap::new(),
+            leading_out: BTreeSet::new(),
+            routes_known: false,
+            routes_seen: None,
+        }
+    }
 }
 
 impl State {
@@ -61,7 +79,10 @@ impl State {
                 self.addresses_changed = true;
                 self.devices.routes_seen = None;
             }
-            LinkEvent::Synced => self.forget_dead_edges(),
+            LinkEvent::Synced => {
+                self.forget_dead_edges();
+                self.find_vacancies();
+            }
         }
     }
 
@@ -87,6 +108,11 @@ impl State {
             }
             Err(error) => tracing::error!(%error, "cannot ask for this host's routes"),
         }
+    }
+
+    fn is_attached(&self, link: &Link) -> bool {
+        let known = self.kernel.hooks.devices().get(&link.ifindex);
+        known.is_some_and(|known| known.role == Role::Edge && known.name == link.name)
     }
 
     /// Whether a device that is neither edge nor uplink is to be let go of. What an earlier daemon
@@ -136,25 +162,51 @@ impl State {
         }
     }
 
-    /// Finds out whose devices these are, if they are edges by their names; lets go of others.
+    /// Guards these devices, if they are edges by their names, and asks whose they are; lets go of
+    /// others.
     fn look_at(&mut self, devices: Vec<u32>) {
-        let mut edges = Vec::new();
         for ifindex in devices {
-            let Some(link) = self.devices.links.get(&ifindex) else {
+            let Some(link) = self.devices.links.get(&ifindex).cloned() else {
                 continue;
             };
             if self.config.edges.matches(&link.name) {
-                edges.push(link.clone());
-            } else if self.is_uplink(link) {
-                let link = link.clone();
+                self.guard_at_once(&link);
+                // If the queue is full, the next tick asks: the device is settling.
+                drop(self.devices.peers.try_send(link));
+            } else if self.is_uplink(&link) {
                 self.guard_uplink(&link);
             } else if self.may_release(ifindex) {
                 self.release(ifindex);
             }
         }
-        if !edges.is_empty() {
-            lookup::peers(edges, &self.lookups);
+    }
+
+    /// Attaches a device before it is known who is behind it: until then it is the interface's own,
+    /// and nothing goes unseen while `/proc` is searched.
+    fn guard_at_once(&mut self, link: &Link) {
+        if self.is_attached(link) {
+            return;
         }
+        if !self.finds_room(Identity::Edge(link.ifindex)) {
+            return;
+        }
+        let owner = match self.kernel.registry.lookup(Identity::Edge(link.ifindex)) {
+            Some(owner) => Ok(owner),
+            None => self.register(&SourceName::iface(link.name.as_str())),
+        };
+        let guarded = owner.and_then(|owner| self.attach_device(link, owner));
+        self.warn_unguarded(link, guarded);
+    }
+
+    fn warn_unguarded(&mut self, link: &Link, guarded: Result<(), KernelError>) {
+        let what = guarded.err().map(|error| {
+            format!(
+                "the device {} is not guarded, so its packets are not counted: {:#}",
+                escape(&link.name),
+                anyhow::Error::from(error)
+            )
+        });
+        self.warn(about(link.ifindex), what);
     }
 
     /// After a change of names that are edges.
@@ -215,26 +267,30 @@ impl State {
                     continue;
                 }
             };
-            let what = guarded.err().map(|error| {
-                format!(
-                    "the device {} is not guarded, so its packets are not counted: {:#}",
-                    escape(&link.name),
-                    anyhow::Error::from(error)
-                )
-            });
-            self.warn(about(link.ifindex), what);
+            self.warn_unguarded(link, guarded);
         }
     }
 
     fn guard_device(&mut self, link: &Link, peer: Option<&Peer>) -> Result<(), KernelError> {
+        if !self.finds_room(Identity::Edge(link.ifindex)) {
+            // Said once for all of them, by a warning.
+            return Ok(());
+        }
         let cgroups = peer.map(|peer| peer.cgroups.as_slice()).unwrap_or_default();
         let owner = identity::edge_owner(&link.name, cgroups, |path| self.container_of(path));
+        let before = self.kernel.registry.lookup(Identity::Edge(link.ifindex));
         let source = self.register(&owner)?;
-        if let Some(cookie) = peer.and_then(|peer| peer.cookie) {
+        if let Some(cookie) = peer.and_then(|peer| peer.cookie)
+            && self.finds_room(Identity::Netns(cookie))
+        {
             self.kernel.registry.lead(Identity::Netns(cookie), source)?;
             self.devices.netns.insert(link.ifindex, cookie);
         }
-        self.attach_device(link, source)
+        self.attach_device(link, source)?;
+        if let Some(before) = before.filter(|before| *before != source) {
+            self.vacate(before);
+        }
+        Ok(())
     }
 
     fn attach_device(&mut self, link: &Link, source: u32) -> Result<(), KernelError> {
@@ -251,12 +307,32 @@ impl State {
     fn device_gone(&mut self, ifindex: u32) {
         self.devices.links.remove(&ifindex);
         self.devices.settling.remove(&ifindex);
+        let (used, room) = self.kernel.registry.used(Table::Edges);
         self.release(ifindex);
         self.warn(about(ifindex), None);
+        if used >= room {
+            self.let_one_in();
+        }
+    }
+
+    /// There is room again for one of the devices that found none.
+    fn let_one_in(&mut self) {
+        let (used, room) = self.kernel.registry.used(Table::Edges);
+        if used >= room {
+            return;
+        }
+        let waiting = self.devices.links.values().find(|link| {
+            self.config.edges.matches(&link.name)
+                && !self.kernel.hooks.devices().contains_key(&link.ifindex)
+        });
+        if let Some(ifindex) = waiting.map(|link| link.ifindex) {
+            self.look_at(vec![ifindex]);
+        }
     }
 
     /// Lets go of a device.
     fn release(&mut self, ifindex: u32) {
+        let owner = self.kernel.registry.lookup(Identity::Edge(ifindex));
         let cookie = self.devices.netns.remove(&ifindex);
         // A namespace may have another device.
         let cookie = cookie
@@ -282,6 +358,9 @@ impl State {
         };
         if let Err(error) = done {
             tracing::error!(%error, ifindex, "cannot let go of a device");
+        }
+        if let Some(owner) = owner {
+            self.vacate(owner);
         }
     }
 }

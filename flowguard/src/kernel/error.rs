@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use super::Full;
+
 /// An error from the kernel side.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -103,16 +105,9 @@ pub enum KernelError {
         #[source]
         source: io::Error,
     },
-    /// The registry has no room.
-    #[error(
-        "there is no room for another source: {capacity} are registered. The traffic of others \
-         passes, and is counted but not judged. Raise `kernel.max_sources`, then stop the daemon, \
-         run `flowguard detach` and start it again: all counts begin anew"
-    )]
-    Full {
-        /// How many fit.
-        capacity: u32,
-    },
+    /// A table has no room.
+    #[error("{0}")]
+    Full(Full),
     /// More trusted destinations than the kernel map holds.
     #[error(
         "too many trusted destinations: {count}, and {capacity} fit; the old policy stays in force"

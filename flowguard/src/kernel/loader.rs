@@ -11,8 +11,9 @@ use flowguard_common::{
     class::CLASSES,
     flow::FLOWS_PER_DEVICE,
     names::{
-        MAP_BUCKETS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_FANOUT, MAP_FLOWS,
-        MAP_SOURCES, MAP_VERDICTS,
+        MAP_BUCKETS, MAP_CGROUPS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE,
+        MAP_EVENTS, MAP_FALLBACK, MAP_FANOUT, MAP_FLOWS, MAP_NETNS, MAP_SOURCES, MAP_UIDS,
+        MAP_VERDICTS,
     },
 };
 
@@ -25,6 +26,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT"))
 /// For kernels whose atomics cannot fetch, which refuse the other at sight.
 static LEGACY_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT_LEGACY"));
 
+/// A page, which is what the kernel gives at least (`ringbuf_map_alloc` in kernel/bpf/ringbuf.c).
+const SMALLEST_RING: u32 = 4096;
+
 /// How the programs are to be loaded.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -36,6 +40,12 @@ pub struct Options {
     pub max_sources: u32,
     /// Edge devices to have room for, likewise.
     pub max_edges: u32,
+    /// Identities of each sort to have room for, likewise.
+    pub max_identities: u32,
+    /// Identities to count one by one before they are registered, likewise.
+    pub max_unregistered: u32,
+    /// Size of the event ring, likewise.
+    pub ring_bytes: u32,
     /// How to attach edges; none: the best this kernel has.
     pub edge_method: Option<EdgeMethod>,
 }
@@ -91,7 +101,7 @@ impl Kernel {
         if !adopted {
             pins.remove_unfinished()?;
         }
-        let mut object = load_object(options.max_sources, options.max_edges, Some(pins))?;
+        let mut object = load_object(options, Some(pins))?;
 
         let loaded = programs::load(&mut object)?;
         mark(pins)?;
@@ -118,11 +128,21 @@ impl Kernel {
 
 /// The programs on maps of their own, as small as can be, which nobody else sees.
 pub(super) fn trial_object() -> Result<Ebpf, KernelError> {
-    load_object(1, 1, None)
+    let smallest = Options {
+        pins: Pins::new(PathBuf::new()),
+        cgroup: PathBuf::new(),
+        max_sources: 1,
+        max_edges: 1,
+        max_identities: 1,
+        max_unregistered: 1,
+        ring_bytes: SMALLEST_RING,
+        edge_method: None,
+    };
+    load_object(&smallest, None)
 }
 
-fn load_object(max_sources: u32, max_edges: u32, pins: Option<&Pins>) -> Result<Ebpf, KernelError> {
-    let per_class = max_sources.saturating_mul(CLASSES);
+fn load_object(options: &Options, pins: Option<&Pins>) -> Result<Ebpf, KernelError> {
+    let per_class = options.max_sources.saturating_mul(CLASSES);
     let has_set_retval = u8::from(probe::has_set_retval());
     let log_level = log::level();
     let mut loader = EbpfLoader::new();
@@ -131,14 +151,22 @@ fn load_object(max_sources: u32, max_edges: u32, pins: Option<&Pins>) -> Result<
         .override_global("HAS_SET_RETVAL", &has_set_retval, true)
         .override_global(aya_log::LEVEL, &log_level, true);
     for (map, entries) in [
-        (MAP_SOURCES, max_sources),
-        (MAP_EVENT_RATE, max_sources),
+        (MAP_SOURCES, options.max_sources),
+        (MAP_EVENT_RATE, options.max_sources),
         (MAP_COUNTERS, per_class),
         (MAP_FANOUT, per_class),
         (MAP_BUCKETS, per_class),
         (MAP_VERDICTS, per_class),
-        (MAP_EDGES, max_edges),
-        (MAP_FLOWS, max_edges.saturating_mul(FLOWS_PER_DEVICE)),
+        (MAP_UIDS, options.max_identities),
+        (MAP_CGROUPS, options.max_identities),
+        (MAP_NETNS, options.max_identities),
+        (MAP_FALLBACK, options.max_unregistered),
+        (MAP_EVENTS, options.ring_bytes),
+        (MAP_EDGES, options.max_edges),
+        (
+            MAP_FLOWS,
+            options.max_edges.saturating_mul(FLOWS_PER_DEVICE),
+        ),
     ] {
         loader.map_max_entries(map, entries);
     }

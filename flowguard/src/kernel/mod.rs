@@ -21,6 +21,7 @@ mod programs;
 mod registry;
 mod settings;
 mod sys;
+mod tables;
 mod trial;
 mod verdicts;
 
@@ -37,4 +38,5 @@ pub use pins::{Pins, PinsLock};
 pub use programs::Role;
 pub use registry::{Identity, Registry};
 pub use settings::{Policy, SettingsBanks};
+pub use tables::{Full, Table};
 pub use verdicts::{Terms, Verdicts};

@@ -16,7 +16,7 @@ use flowguard_common::{
 };
 use jiff::Timestamp;
 
-use super::{KernelError, Pins};
+use super::{KernelError, Pins, Table, tables::IDENTITIES};
 use crate::model::SourceName;
 
 /// A kernel identity that leads to a source.
@@ -56,6 +56,9 @@ pub struct Registry {
     identities: HashMap<Identity, u32>,
     slots: HashMap<u32, u32>,
     ranges: Vec<UidRange>,
+    /// Entries of each table of identities, and how many it holds.
+    used: [u32; IDENTITIES],
+    room: [u32; IDENTITIES],
 }
 
 /// Uids that belong to one source: those subordinate to a user (subuid(5)).
@@ -85,6 +88,13 @@ impl Registry {
             identities: HashMap::new(),
             slots: HashMap::new(),
             ranges: Vec::new(),
+            used: [0; IDENTITIES],
+            room: [
+                pins.capacity(MAP_UIDS)?,
+                pins.capacity(MAP_CGROUPS)?,
+                pins.capacity(MAP_NETNS)?,
+                pins.capacity(MAP_EDGES)?,
+            ],
         };
         registry.read()?;
         Ok(registry)
@@ -132,6 +142,12 @@ impl Registry {
             }
             self.slots.insert(ifindex, edge.slot);
         }
+        for identity in self.identities.keys() {
+            count(&mut self.used, *identity, 1);
+        }
+        for range in &self.ranges {
+            count(&mut self.used, Identity::Uid(range.first), 1);
+        }
         Ok(())
     }
 
@@ -156,6 +172,27 @@ impl Registry {
     /// Sources there is room for.
     pub fn capacity(&self) -> u32 {
         self.capacity
+    }
+
+    /// How many identities a table holds, and how many fit.
+    pub fn used(&self, table: Table) -> (u64, u64) {
+        let of = |numbers: &[u32; IDENTITIES]| table.index().map_or(0, |index| numbers[index]);
+        (of(&self.used).into(), of(&self.room).into())
+    }
+
+    /// Whether an identity has its place in the kernel's table, or finds one.
+    pub fn has_room_for(&self, identity: Identity) -> bool {
+        let (used, room) = self.used(Table::of(identity));
+        used < room || self.identities.contains_key(&identity)
+    }
+
+    fn require_room_for(&self, identity: Identity) -> Result<(), KernelError> {
+        let table = Table::of(identity);
+        if self.has_room_for(identity) {
+            Ok(())
+        } else {
+            Err(KernelError::Full(table.full(self.used(table).1)))
+        }
     }
 
     /// Who an identity leads to.
@@ -183,10 +220,16 @@ impl Registry {
     ///
     /// The map is full or cannot be written.
     pub fn lead_uids(&mut self, first: u32, last: u32, source: u32) -> Result<(), KernelError> {
-        for (prefix, bits) in prefixes(first, last) {
+        let prefixes = prefixes(first, last);
+        let (used, room) = self.used(Table::Uids);
+        if used + prefixes.len() as u64 > room {
+            return Err(KernelError::Full(Table::Uids.full(used)));
+        }
+        for (prefix, bits) in prefixes {
             self.uids
                 .insert(&Key::new(bits, prefix.to_be_bytes()), source, 0)
                 .map_err(KernelError::map(MAP_UIDS))?;
+            count(&mut self.used, Identity::Uid(prefix), 1);
         }
         self.ranges.push(UidRange {
             first,
@@ -224,9 +267,7 @@ impl Registry {
         }
         let id = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         if id >= self.capacity {
-            return Err(KernelError::Full {
-                capacity: self.capacity,
-            });
+            return Err(KernelError::Full(Table::Sources.full(self.capacity.into())));
         }
         self.sources
             .set(id, encode(&name), 0)
@@ -236,6 +277,24 @@ impl Registry {
         Ok(id)
     }
 
+    /// Gives the id of a source that never was anybody's to another, which is new.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn rename(&mut self, id: u32, name: &SourceName) -> Result<(), KernelError> {
+        let name = stored(name);
+        self.sources
+            .set(id, encode(&name), 0)
+            .map_err(KernelError::map(MAP_SOURCES))?;
+        if let Some(known) = self.names.get_mut(id as usize) {
+            self.ids.remove(known);
+            known.clone_from(&name);
+        }
+        self.ids.insert(name, id);
+        Ok(())
+    }
+
     /// Makes an identity lead to a source. For a device
     /// only what [`Self::lead_edge`] does, as an Ethernet device.
     ///
@@ -243,6 +302,7 @@ impl Registry {
     ///
     /// The map is full or cannot be written.
     pub fn lead(&mut self, identity: Identity, source: u32) -> Result<(), KernelError> {
+        self.require_room_for(identity)?;
         match identity {
             Identity::Uid(uid) => self
                 .uids
@@ -262,7 +322,9 @@ impl Registry {
                 return self.lead_edge(ifindex, source, flowguard_common::source::LINK_ETHERNET);
             }
         }
-        self.identities.insert(identity, source);
+        if self.identities.insert(identity, source).is_none() {
+            count(&mut self.used, identity, 1);
+        }
         Ok(())
     }
 
@@ -273,10 +335,15 @@ impl Registry {
     ///
     /// A map is full or cannot be written.
     pub fn lead_edge(&mut self, ifindex: u32, source: u32, link: u32) -> Result<(), KernelError> {
+        self.require_room_for(Identity::Edge(ifindex))?;
         self.place(ifindex, source, link, ROLE_EDGE)?;
         match self.identities.insert(Identity::Edge(ifindex), source) {
             Some(before) if before != source => self.flag_edge(before),
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            None => {
+                count(&mut self.used, Identity::Edge(ifindex), 1);
+                Ok(())
+            }
         }
     }
 
@@ -363,6 +430,7 @@ impl Registry {
         let Some(source) = self.identities.remove(&identity) else {
             return Ok(());
         };
+        count(&mut self.used, identity, -1);
         match identity {
             Identity::Uid(uid) => self
                 .uids
@@ -418,6 +486,15 @@ impl Registry {
         self.sources
             .set(source, info, 0)
             .map_err(KernelError::map(MAP_SOURCES))
+    }
+}
+
+fn count(used: &mut [u32; IDENTITIES], identity: Identity, change: i32) {
+    if let Some(used) = Table::of(identity)
+        .index()
+        .and_then(|index| used.get_mut(index))
+    {
+        *used = used.saturating_add_signed(change);
     }
 }
 

@@ -10,7 +10,7 @@ use flowguard_tests::{
     container::Container,
     guard::Guard,
     lab::{Lab, UPLINK},
-    mta::{ADDRESS, Postfix, swaks, swaks_to},
+    mta::{ADDRESS, MAILBOX, Postfix, swaks, swaks_to},
     place::Place,
     sink::Sink,
     users::User,
@@ -194,4 +194,33 @@ fn replies_to_a_container_are_read() -> Result<()> {
     guard.await_edge(WEB.1)?;
     guard.await_identity(WEB.0, "edge fge0")?;
     a_conversation_is_read(&postfix, &guard, &web.place(), WEB.0)
+}
+
+#[test]
+fn what_tls_hides_is_told_apart_from_silence() -> Result<()> {
+    let lab = Lab::new()?;
+    let postfix = Postfix::start(&lab)?;
+    let web = Container::new(&lab, "web", WEB.1)?;
+    let guard = Guard::start(&lab, &Config::observe(&lab))?;
+    guard.await_uplink(UPLINK)?;
+    guard.await_edge(WEB.1)?;
+    guard.await_identity(WEB.0, "edge fge0")?;
+    guard.ok(&["allow", WWW.1])?;
+    guard.await_registered(WWW.1)?;
+    let user = lab.place("users")?.user(User::named(WWW.0)?);
+    for (messages, (place, who)) in [(user, WWW.1), (web.place(), WEB.0)]
+        .into_iter()
+        .enumerate()
+    {
+        swaks_to(&place, MAILBOX, "a secret", &["--tls"])?.expect_code(0)?;
+        postfix.expect_messages(messages + 1)?;
+        // 220, 250 of EHLO, 220 of STARTTLS; then nothing can be read any more.
+        let totals = guard.await_totals(who, "direct", "one encrypted", |totals| {
+            totals.encrypted == 1 && totals.open_ms > 0
+        })?;
+        assert_eq!((totals.attempts, totals.established), (1, 1), "{totals:?}");
+        assert_eq!((totals.replies.ok, totals.messages), (3, 0), "{totals:?}");
+        assert!(totals.bytes > 500, "{totals:?}");
+    }
+    Ok(())
 }

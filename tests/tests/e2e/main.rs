@@ -4,6 +4,8 @@
 //! (`flowguard_tests::lab`), so they run in parallel.
 
 mod answers;
+mod at_once;
+mod blast;
 mod bypass_container;
 mod bypass_host;
 mod cli;
@@ -12,11 +14,13 @@ mod count;
 mod demo;
 mod edge;
 mod engine;
+mod full;
 mod harness;
 mod hostile;
 mod lifecycle;
 mod mail;
 mod order;
+mod parser;
 mod policy;
 mod reload;
 mod uplink;

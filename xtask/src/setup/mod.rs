@@ -60,6 +60,8 @@ pub(crate) enum Needs {
     Test,
     /// Build, and run the tests on other kernels, in virtual machines.
     Vm,
+    /// Build, and fuzz what reads bytes of strangers.
+    Fuzz,
 }
 
 /// What a machine that is set up has.
@@ -111,7 +113,8 @@ fn tables(needs: Needs, linker_works: bool) -> impl Iterator<Item = &'static Pac
         matches!(needs, Needs::Demo | Needs::Test | Needs::Vm).then_some(packages::NETWORK);
     let test = matches!(needs, Needs::Test | Needs::Vm).then_some(packages::TEST);
     let vm = (needs == Needs::Vm).then_some(packages::VM);
-    [Some(packages::BUILD), linker, network, test, vm]
+    let fuzz = (needs == Needs::Fuzz).then_some(packages::FUZZ);
+    [Some(packages::BUILD), linker, network, test, vm, fuzz]
         .into_iter()
         .flatten()
         .flatten()
