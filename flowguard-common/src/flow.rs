@@ -4,7 +4,8 @@
 //!
 //! Each attempt has at most one outcome: *established*, *refused*, or *timed out*, which means that
 //! it was unanswered when its socket was closed, when the next attempt between the same ends began,
-//! or when it was [`ANSWER_NS`] old, whichever came first at the hook that remembers it.
+//! or when it was [`crate::settings::Settings::answer_ns`] old, whichever came first at the hook that
+//! remembers it.
 
 use crate::addr::{self, Addr};
 
@@ -195,6 +196,16 @@ pub fn flow_tag(src: &Addr, sport: u16, dst: &Addr, dport: u16) -> u64 {
     let ports = (u64::from(sport) << 16) | u64::from(dport);
     addr::hash(src, addr::hash(dst, ports)) | 1
 }
+
+/// A SYN as it leaves the host, whatever the host has made of its source address on the way. Never 0.
+#[inline(always)]
+pub fn syn_tag(dst: &Addr, dport: u16, seq: u32) -> u64 {
+    addr::hash(dst, (u64::from(dport) << 32) | u64::from(seq)) | 1
+}
+
+/// Places for SYNs on their way from an edge to an uplink; a power of two. A packet is there within
+/// microseconds, so few are on their way at once, and one that is overwritten is taken for a stray.
+pub const SYNS_ON_THEIR_WAY: u32 = 65_536;
 
 /// Index of the first of the [`FLOW_WAYS`] places for `tag` on the device with this slot.
 #[inline(always)]

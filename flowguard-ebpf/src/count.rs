@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use flowguard_common::{
-    counters::{ClassCounters, Stat},
+    counters::{ClassCounters, RESERVED, Stat},
     fanout::{self, FANOUT_WORDS, Fanout},
     flow::{FLOW_ESTABLISHED, FLOW_OUTCOMES, FLOW_REFUSED, FLOW_TIMED_OUT},
     settings::Settings,
@@ -240,7 +240,7 @@ static NOTHING_YET: FallbackEntry = FallbackEntry {
         messages: 0,
         encrypted: 0,
         open_ms: 0,
-        reserved: [0; 6],
+        reserved: [0; RESERVED],
     },
     fanout: Fanout {
         epoch: 0,

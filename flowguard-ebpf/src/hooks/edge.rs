@@ -71,7 +71,11 @@ fn edge(ctx: TcContext) -> i32 {
         tag: flow_tag(&segment.src, segment.sport, &segment.dst, segment.dport),
     };
     if segment.opens() {
-        opened(&ctx, &seen, drops)
+        let answer = opened(&ctx, &seen, drops);
+        if answer == PASS {
+            flows::let_go(segment);
+        }
+        answer
     } else {
         went_on(&seen)
     }

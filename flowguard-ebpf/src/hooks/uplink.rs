@@ -14,7 +14,7 @@ use flowguard_common::{
     flow::{FLOW_SENT, Flow, flow_tag},
     packet::{Kind, Segment},
     settings::Settings,
-    source::{Edge, ROLE_UPLINK},
+    source::Edge,
     stamp::{STAMP_JUDGED, Stamp},
     verdict::Decision,
 };
@@ -61,8 +61,7 @@ fn uplink(ctx: TcContext) -> i32 {
     };
     if came_in != 0 {
         // Forwarded for a tenant. Where it came in it was judged and counted, if anybody looked.
-        let accounted = device::registered(came_in).is_some_and(|from| from.role != ROLE_UPLINK);
-        if !accounted && segment.opens() {
+        if segment.opens() && !flows::is_on_its_way(segment) {
             sent.stray(&ctx);
         }
         return PASS;

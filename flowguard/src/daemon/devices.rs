@@ -17,7 +17,10 @@ use crate::{
         netns::NetnsError,
         peers::Peer,
     },
-    kernel::{Identity, KernelError, Role, Table},
+    kernel::{
+        Identity, KernelError, Role, Table,
+        steps::{Step, reached},
+    },
     model::{SourceName, escape},
 };
 
@@ -298,10 +301,13 @@ impl State {
         // The device first: from the moment the connect hooks leave the counting to it, it counts.
         let registry = &mut self.kernel.registry;
         registry.lead_edge(link.ifindex, source, layer)?;
+        reached(Step::DeviceLed)?;
         self.kernel
             .hooks
             .attach(link.ifindex, &link.name, Role::Edge)?;
-        self.kernel.registry.settle_edge(link.ifindex)
+        reached(Step::DeviceAttached)?;
+        self.kernel.registry.settle_edge(link.ifindex)?;
+        reached(Step::DeviceSettled)
     }
 
     fn device_gone(&mut self, ifindex: u32) {

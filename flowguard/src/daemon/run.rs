@@ -24,7 +24,11 @@ use crate::{
     config::Config,
     control::server::{self, Access},
     identity::{cgroup_watch::CgroupWatch, links::LinkWatch},
-    kernel::{Identity, Record, offline::full_name},
+    kernel::{
+        Identity, Record,
+        offline::full_name,
+        steps::{Step, reached},
+    },
 };
 
 /// Threads besides the daemon's own: for the control socket and the watches.
@@ -96,6 +100,7 @@ async fn guard(
     let mut cgroup_watch = tokio::spawn(watch.run(cgroup_events));
 
     let mut tick = ticker(state.config.policy.tick);
+    reached(Step::Ready)?;
     ready(handle);
     tracing::info!(adopted = state.adopted, mode = ?state.config.mode, "the guard is in force");
 

@@ -5,32 +5,41 @@
 //! `flowguard sources --offline` see the same thing in the same way.
 
 mod attach;
+mod carry;
 pub mod clock;
 mod counters;
 mod detach;
 mod device;
 mod error;
 mod events;
+mod fallback;
+mod generation;
 mod loader;
 mod log;
+mod maps;
+mod migrate;
 mod netns_probe;
 pub mod offline;
 mod pins;
 pub mod probe;
 mod programs;
+mod raw;
 mod registry;
+mod replace;
 mod settings;
+pub mod steps;
 mod sys;
 mod tables;
 mod trial;
 mod verdicts;
 
 pub use attach::{Device, Hooks};
-pub use counters::{Counters, Fallback};
+pub use counters::Counters;
 pub use detach::{Detached, detach};
 pub use device::EdgeMethod;
 pub use error::KernelError;
 pub use events::{EventReader, Record, comm};
+pub use fallback::Fallback;
 pub use loader::{Kernel, Loaded, Options};
 pub use log::ProgramLog;
 pub use netns_probe::NetnsProbe;

@@ -23,7 +23,7 @@ use flowguard_common::{
 };
 use nix::unistd::gettid;
 
-use super::{KernelError, attach::CGROUP_MODE, loader, programs};
+use super::{KernelError, attach::CGROUP_MODE, programs, replace};
 use crate::identity::cgroup;
 
 /// Nobody needs to listen there: connecting a UDP socket only looks up a route, and the program is
@@ -45,7 +45,7 @@ impl NetnsProbe {
     /// The kernel refuses it, or this process's cgroup is not to be found.
     pub fn attach() -> Result<Self, KernelError> {
         let refused = programs::refused(PROG_NETNS_PROBE);
-        let mut object = loader::trial_object()?;
+        let mut object = replace::trial_object()?;
         let map = object.take_map(MAP_NETNS_PROBE);
         let question = map
             .ok_or_else(|| aya::maps::MapError::InvalidName {

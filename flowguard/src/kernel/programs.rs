@@ -5,9 +5,12 @@ use aya::{
     Ebpf,
     programs::{Program, ProgramError, TcAttachType},
 };
-use flowguard_common::names::{
-    PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE, PROG_EDGE_ANSWERS, PROG_PEERNAME4, PROG_PEERNAME6,
-    PROG_SOCK_CREATE, PROG_SOCK_RELEASE, PROG_SWEEP, PROG_UPLINK, PROG_UPLINK_ANSWERS,
+use flowguard_common::{
+    names::{
+        PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE, PROG_EDGE_ANSWERS, PROG_PEERNAME4, PROG_PEERNAME6,
+        PROG_SOCK_CREATE, PROG_SOCK_RELEASE, PROG_SWEEP, PROG_UPLINK, PROG_UPLINK_ANSWERS,
+    },
+    source::{ROLE_EDGE, ROLE_UPLINK},
 };
 
 use super::KernelError;
@@ -27,6 +30,14 @@ impl Role {
         match self {
             Self::Edge => "edge",
             Self::Uplink => "uplink",
+        }
+    }
+
+    /// What the kernel's table of devices says of it.
+    pub(super) const fn number(self) -> u32 {
+        match self {
+            Self::Edge => ROLE_EDGE,
+            Self::Uplink => ROLE_UPLINK,
         }
     }
 }

@@ -16,7 +16,7 @@ use flowguard_common::{
 };
 use jiff::Timestamp;
 
-use super::{KernelError, Pins, Table, tables::IDENTITIES};
+use super::{KernelError, Table, generation::Generation, tables::IDENTITIES};
 use crate::model::SourceName;
 
 /// A kernel identity that leads to a source.
@@ -70,19 +70,19 @@ struct UidRange {
 }
 
 impl Registry {
-    /// Opens the pinned maps and reads what they hold.
+    /// Opens the maps and reads what they hold.
     ///
     /// # Errors
     ///
     /// They are not there, or cannot be read.
-    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
+    pub(super) fn open(maps: &Generation) -> Result<Self, KernelError> {
         let mut registry = Self {
-            sources: pins.open(MAP_SOURCES)?,
-            uids: pins.open(MAP_UIDS)?,
-            cgroups: pins.open(MAP_CGROUPS)?,
-            netns: pins.open(MAP_NETNS)?,
-            edges: pins.open(MAP_EDGES)?,
-            capacity: pins.capacity(MAP_SOURCES)?,
+            sources: maps.open(MAP_SOURCES)?,
+            uids: maps.open(MAP_UIDS)?,
+            cgroups: maps.open(MAP_CGROUPS)?,
+            netns: maps.open(MAP_NETNS)?,
+            edges: maps.open(MAP_EDGES)?,
+            capacity: capacity(maps, MAP_SOURCES)?,
             names: Vec::new(),
             ids: HashMap::new(),
             identities: HashMap::new(),
@@ -90,10 +90,10 @@ impl Registry {
             ranges: Vec::new(),
             used: [0; IDENTITIES],
             room: [
-                pins.capacity(MAP_UIDS)?,
-                pins.capacity(MAP_CGROUPS)?,
-                pins.capacity(MAP_NETNS)?,
-                pins.capacity(MAP_EDGES)?,
+                capacity(maps, MAP_UIDS)?,
+                capacity(maps, MAP_CGROUPS)?,
+                capacity(maps, MAP_NETNS)?,
+                capacity(maps, MAP_EDGES)?,
             ],
         };
         registry.read()?;
@@ -177,13 +177,22 @@ impl Registry {
     /// How many identities a table holds, and how many fit.
     pub fn used(&self, table: Table) -> (u64, u64) {
         let of = |numbers: &[u32; IDENTITIES]| table.index().map_or(0, |index| numbers[index]);
-        (of(&self.used).into(), of(&self.room).into())
+        let used = match table {
+            // Devices that are no single source's have no identity, and take a place.
+            Table::Edges => self.slots.len() as u64,
+            _ => of(&self.used).into(),
+        };
+        (used, of(&self.room).into())
     }
 
     /// Whether an identity has its place in the kernel's table, or finds one.
     pub fn has_room_for(&self, identity: Identity) -> bool {
         let (used, room) = self.used(Table::of(identity));
-        used < room || self.identities.contains_key(&identity)
+        used < room
+            || match identity {
+                Identity::Edge(ifindex) => self.slots.contains_key(&ifindex),
+                _ => self.identities.contains_key(&identity),
+            }
     }
 
     fn require_room_for(&self, identity: Identity) -> Result<(), KernelError> {
@@ -339,11 +348,7 @@ impl Registry {
         self.place(ifindex, source, link, ROLE_EDGE)?;
         match self.identities.insert(Identity::Edge(ifindex), source) {
             Some(before) if before != source => self.flag_edge(before),
-            Some(_) => Ok(()),
-            None => {
-                count(&mut self.used, Identity::Edge(ifindex), 1);
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 
@@ -353,6 +358,7 @@ impl Registry {
     ///
     /// The map is full or cannot be written.
     pub fn lead_shared(&mut self, ifindex: u32, link: u32, role: u32) -> Result<(), KernelError> {
+        self.require_room_for(Identity::Edge(ifindex))?;
         self.place(ifindex, NO_SOURCE, link, role)
     }
 
@@ -487,6 +493,11 @@ impl Registry {
             .set(source, info, 0)
             .map_err(KernelError::map(MAP_SOURCES))
     }
+}
+
+/// How many entries a map has room for.
+fn capacity(maps: &Generation, name: &'static str) -> Result<u32, KernelError> {
+    maps.raw(name).map(|map| map.shape.max_entries)
 }
 
 fn count(used: &mut [u32; IDENTITIES], identity: Identity, change: i32) {

@@ -7,8 +7,9 @@ use aya::{Ebpf, programs::ProgramError};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
 use super::{
-    KernelError, loader,
+    KernelError,
     programs::{self, HOOKS},
+    replace,
 };
 use crate::control::api::ProgramCheck;
 
@@ -18,7 +19,7 @@ use crate::control::api::ProgramCheck;
 ///
 /// The kernel refuses the maps or the object as a whole.
 pub(super) fn programs() -> Result<Vec<ProgramCheck>, KernelError> {
-    let mut object = loader::trial_object()?;
+    let mut object = replace::trial_object()?;
     let mut checks = Vec::new();
     for hook in &HOOKS {
         let program = programs::program(&mut object, hook.program)?;
@@ -36,7 +37,7 @@ pub(super) fn programs() -> Result<Vec<ProgramCheck>, KernelError> {
         |check: &ProgramCheck| check.refused.is_none() && check.instructions.is_none();
     if checks.iter().any(is_uncounted) {
         // Before Linux 5.16 only the verifier's log tells.
-        let mut object = loader::trial_object()?;
+        let mut object = replace::trial_object()?;
         for check in checks.iter_mut().filter(|check| is_uncounted(check)) {
             check.instructions = count_in_log(&mut object, &check.name);
         }

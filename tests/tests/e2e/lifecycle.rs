@@ -234,6 +234,10 @@ fn a_guard_of_another_contract_is_left_alone_until_it_is_replaced() -> Result<()
     command.args(["map", "update", "pinned"]).arg(&contract);
     command.args("key 0 0 0 0 value 99 0 0 0".split(' '));
     run(&mut command, SOON)?.expect_code(0)?;
+    let mut command = Command::new("bpftool");
+    command.args(["map", "update", "pinned"]).arg(&contract);
+    command.args("key 1 0 0 0 value 98 0 0 0".split(' '));
+    run(&mut command, SOON)?.expect_code(0)?;
     for command in [&["run"][..], &["sources", "--offline"]] {
         let refused = guard.cli(command)?;
         assert_ne!(refused.code(), 0, "{refused}");

@@ -14,6 +14,7 @@ mod count;
 mod demo;
 mod edge;
 mod engine;
+mod failpoints;
 mod full;
 mod harness;
 mod hostile;
@@ -23,6 +24,7 @@ mod order;
 mod parser;
 mod policy;
 mod reload;
+mod replace;
 mod uplink;
 
 /// A user every Debian has, and its source.

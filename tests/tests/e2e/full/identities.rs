@@ -45,6 +45,7 @@ fn containers_beyond_the_table_are_their_users() -> Result<()> {
     let guard = Guard::start(&lab, &Config::observe(&lab).extra(SMALL))?;
     let web = lab.place("ct-web")?.user(User::named(WWW.0)?);
     let web = lab.client_in(web);
+    guard.await_registered("container:web")?;
     web.run()?.all_connected(1)?;
     guard.expect_attempts("container:web", "direct", 1)?;
     guard.ok(&["block", "container:web"])?;

@@ -22,8 +22,8 @@ const FATES: [&str; 3] = [
 /// A ring of one page, and no limit of events that this test reaches.
 const ONE_PAGE: &str = "[kernel]\nring_bytes = 4096\n\
      events_per_source = { burst = 1000000, rate = 1000000, per = \"1s\" }\n";
-/// Events that fit into one page: 80 bytes and a header of 8.
-const FIT: u64 = 4_096 / 88;
+/// Events that fit into one page: 88 bytes and a header of 8.
+const FIT: u64 = 4_096 / 96;
 
 fn fates(status: &Status) -> [u64; 3] {
     FATES.map(|fate| status.counted(fate))
