@@ -4,7 +4,10 @@
 //! it fails, in words that `cargo xtask vm test` understands: there it counts as "not on this
 //! kernel". A kernel new enough to have the feature is never excused.
 
-use std::os::unix::net::UnixDatagram;
+use std::os::{
+    fd::{FromRawFd as _, OwnedFd},
+    unix::net::UnixDatagram,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::{
@@ -45,7 +48,7 @@ pub const CHOSEN_ERRNO: Feature = Feature {
     },
 };
 
-/// Processes may ask for the cookie of a network namespace, which programs see since 5.7.
+/// Processes are told the cookie of a network namespace; programs are since 5.7.
 pub const NETNS_COOKIE: Feature = Feature {
     name: "SO_NETNS_COOKIE",
     since: (5, 14),
@@ -53,6 +56,17 @@ pub const NETNS_COOKIE: Feature = Feature {
         Ok(_) => Ok(true),
         Err(Errno::ENOPROTOOPT) => Ok(false),
         Err(error) => Err(error.into()),
+    },
+};
+
+/// Atomics that return what they replaced, so that two processors never do the same twice.
+pub const FETCHING_ATOMICS: Feature = Feature {
+    name: "atomics that fetch",
+    since: (5, 12),
+    probe: || {
+        // r0 = 0; *(u64 *)(r10 - 8) = 0; r1 = 1; r1 = atomic_fetch_add(r10 - 8, r1); exit
+        const FETCH_AND_ADD: [u64; 5] = [0xb7, 0xfff8_0a7a, 0x1_0000_01b7, 0x1_fff8_1adb, 0x95];
+        Ok(loads(&FETCH_AND_ADD))
     },
 };
 
@@ -113,6 +127,40 @@ pub fn refusal() -> Result<&'static str> {
     } else {
         "Operation not permitted"
     })
+}
+
+/// Whether the verifier takes a program of a socket.
+fn loads(instructions: &[u64]) -> bool {
+    /// `BPF_PROG_LOAD` and `BPF_PROG_TYPE_SOCKET_FILTER` (include/uapi/linux/bpf.h).
+    const PROG_LOAD: libc::c_long = 5;
+    const SOCKET_FILTER: u64 = 1;
+    let license = c"GPL";
+    // Type and number of instructions, their address, the license's, and nothing else.
+    let attributes = [
+        SOCKET_FILTER | (instructions.len() as u64) << 32,
+        instructions.as_ptr() as u64,
+        license.as_ptr() as u64,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the beginning of `union bpf_attr`, with addresses of what outlives the call.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            PROG_LOAD,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+        )
+    };
+    match i32::try_from(fd) {
+        Ok(fd) if fd >= 0 => {
+            // SAFETY: the kernel just gave us this descriptor.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+            true
+        }
+        _ => false,
+    }
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {

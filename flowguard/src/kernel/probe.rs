@@ -70,6 +70,7 @@ pub fn report(config: &Config) -> Doctor {
         hierarchy(config),
         connect(),
         edge(config),
+        exactness(),
         cookie(),
     ];
     Doctor {
@@ -133,7 +134,7 @@ fn bpf() -> Check {
             "bpf",
             CheckState::Missing,
             "connect or packet programs do not load",
-            Some("use a kernel with CONFIG_CGROUP_BPF and CONFIG_NET_CLS_BPF, Linux 5.12 or later"),
+            Some("use a kernel with CONFIG_CGROUP_BPF and CONFIG_NET_CLS_BPF, Linux 5.10 or later"),
         ),
         Err(error) => check(
             "bpf",
@@ -266,6 +267,26 @@ fn edge(config: &Config) -> Check {
             "`kernel.edge_attach` is \"tcx\", which this kernel has not (Linux 6.6)",
             Some("set `kernel.edge_attach` to \"auto\""),
         ),
+    }
+}
+
+fn exactness() -> Check {
+    if has_fetching_atomics() {
+        check(
+            "exactness",
+            CheckState::Ok,
+            "limits and counts are exact on any number of processors",
+            None,
+        )
+    } else {
+        check(
+            "exactness",
+            CheckState::Degraded,
+            "limits and attempts are exact. What two processors do in the same moment may be taken \
+             for one or for two: a first contact, what came of an attempt, and the ceiling of \
+             somebody not registered yet (no atomics that fetch before Linux 5.12)",
+            None,
+        )
     }
 }
 

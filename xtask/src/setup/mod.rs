@@ -12,7 +12,7 @@ use crate::{out, tool::Tool};
 
 mod apt;
 mod core;
-mod packages;
+pub(crate) mod packages;
 
 pub(crate) use self::core::Core;
 use self::{apt::Apt, packages::Package};
