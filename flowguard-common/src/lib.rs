@@ -16,6 +16,7 @@ pub mod event;
 pub mod fanout;
 pub mod flow;
 pub mod names;
+pub mod netns;
 pub mod packet;
 pub mod settings;
 pub mod smtp;

@@ -17,6 +17,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    feature,
     place::Place,
     process::{Finished, Job},
 };
@@ -51,7 +52,7 @@ impl Outcome {
         self.split(count, 0)
     }
 
-    /// Checks that all attempts were refused with ECONNREFUSED, and how many they were.
+    /// Checks that the guard refused all attempts, and how many they were.
     ///
     /// # Errors
     /// When that is not so.
@@ -59,15 +60,33 @@ impl Outcome {
         self.split(0, count)
     }
 
-    /// Checks how many attempts succeeded and how many were refused with ECONNREFUSED, and that
-    /// nothing else happened.
+    /// Checks that there was nobody at the other end, and how many attempts there were.
+    ///
+    /// # Errors
+    /// When that is not so.
+    pub fn all_unanswered(&self, count: u64) -> Result<()> {
+        let expected = Self {
+            refused: count,
+            ..self.without_failures()
+        };
+        ensure!(
+            *self == expected,
+            "expected {count} refused by the other end, got {self:?}"
+        );
+        Ok(())
+    }
+
+    /// Checks how many attempts succeeded and how many the guard refused, and that nothing else
+    /// happened. It refuses with ECONNREFUSED where the kernel lets it choose, else with EPERM.
     ///
     /// # Errors
     /// When that is not so.
     pub fn split(&self, connected: u64, refused: u64) -> Result<()> {
+        let chosen = feature::CHOSEN_ERRNO.is_there()?;
         let expected = Self {
             connected,
-            refused,
+            refused: if chosen { refused } else { 0 },
+            not_permitted: if chosen { 0 } else { refused },
             ..self.without_failures()
         };
         ensure!(

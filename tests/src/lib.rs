@@ -20,6 +20,7 @@ pub mod config;
 pub mod container;
 pub mod docker;
 pub mod expect;
+pub mod feature;
 pub mod guard;
 pub mod lab;
 pub mod lxc;

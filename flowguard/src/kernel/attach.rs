@@ -32,7 +32,7 @@ use crate::identity::cgroup::cgroup_id;
 
 /// Links coexist with others by nature; the kernel refuses BPF_F_ALLOW_MULTI on them, which aya's
 /// other modes would pass.
-const CGROUP_MODE: CgroupAttachMode = CgroupAttachMode::Single;
+pub(super) const CGROUP_MODE: CgroupAttachMode = CgroupAttachMode::Single;
 
 /// A device that programs are attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
