@@ -17,6 +17,7 @@ pub mod fanout;
 pub mod flow;
 pub mod judge;
 pub mod names;
+pub mod netns;
 pub mod packet;
 pub mod settings;
 pub mod smtp;

@@ -283,8 +283,12 @@ unsafe extern "C" fn charge_bucket(
     u32::from(conform(bucket, lock, &rate, now_ns, start))
 }
 
+const NO_LOCK: *mut bpf_spin_lock = core::ptr::null_mut();
+
+/// A bucket, and the lock to hold; null: none. Not an `Option`, of which the compiler reads the unset
+/// half as well ("invalid read from stack", Linux 5.10).
 #[inline(always)]
-fn bucket(which: u32, index: u32) -> Option<(*mut u64, Option<*mut bpf_spin_lock>)> {
+fn bucket(which: u32, index: u32) -> Option<(*mut u64, *mut bpf_spin_lock)> {
     const LIMIT: u32 = Which::Limit as u32;
     const CEILING: u32 = Which::Ceiling as u32;
     const ATTEMPTS: u32 = Which::Attempts as u32;
@@ -300,11 +304,11 @@ fn bucket(which: u32, index: u32) -> Option<(*mut u64, Option<*mut bpf_spin_lock
                 } else {
                     &raw mut (*buckets).ceiling
                 };
-                (bucket, Some(&raw mut (*buckets).lock))
+                (bucket, &raw mut (*buckets).lock)
             }
-            ATTEMPTS => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).attempts, None),
-            REPLIES => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).replies, None),
-            _ => (STRAY_RATE.get_ptr_mut(0)?, None),
+            ATTEMPTS => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).attempts, NO_LOCK),
+            REPLIES => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).replies, NO_LOCK),
+            _ => (STRAY_RATE.get_ptr_mut(0)?, NO_LOCK),
         })
     }
 }
@@ -313,7 +317,7 @@ fn bucket(which: u32, index: u32) -> Option<(*mut u64, Option<*mut bpf_spin_lock
 #[inline(always)]
 pub(crate) fn stranger(settings: &Settings, class: u32, now_ns: u64, bucket: *mut u64) -> Decision {
     let ceiling = ceiling(settings, class);
-    if !ceiling.is_limited() || conform(bucket, None, ceiling, now_ns, 0) {
+    if !ceiling.is_limited() || conform(bucket, NO_LOCK, ceiling, now_ns, 0) {
         Decision::Pass
     } else {
         refuse(settings.mode, false)
@@ -325,7 +329,7 @@ pub(crate) fn stranger(settings: &Settings, class: u32, now_ns: u64, bucket: *mu
 #[inline(always)]
 fn conform(
     bucket: *mut u64,
-    _lock: Option<*mut bpf_spin_lock>,
+    _lock: *mut bpf_spin_lock,
     rate: &Rate,
     now_ns: u64,
     start: u64,
@@ -355,14 +359,14 @@ fn conform(
 #[inline(always)]
 fn conform(
     bucket: *mut u64,
-    lock: Option<*mut bpf_spin_lock>,
+    lock: *mut bpf_spin_lock,
     rate: &Rate,
     now_ns: u64,
     start: u64,
 ) -> bool {
     use aya_ebpf::helpers::generated;
 
-    if let Some(lock) = lock {
+    if !lock.is_null() {
         // SAFETY: the lock of the map element that the bucket is in.
         unsafe { generated::bpf_spin_lock(lock.cast()) };
     }
@@ -374,7 +378,7 @@ fn conform(
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(bucket, new) };
     }
-    if let Some(lock) = lock {
+    if !lock.is_null() {
         // SAFETY: as above.
         unsafe { generated::bpf_spin_unlock(lock.cast()) };
     }

@@ -10,9 +10,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    feature,
     place::Place,
     process::{Finished, Job},
 };
@@ -50,7 +55,7 @@ impl Outcome {
         self.split(count, 0)
     }
 
-    /// Checks that all attempts were refused with ECONNREFUSED, and how many they were.
+    /// Checks that the guard refused all attempts, and how many they were.
     ///
     /// # Errors
     /// When that is not so.
@@ -58,15 +63,33 @@ impl Outcome {
         self.split(0, count)
     }
 
-    /// Checks how many attempts succeeded and how many were refused with ECONNREFUSED, and that
-    /// nothing else happened.
+    /// Checks that there was nobody at the other end, and how many attempts there were.
+    ///
+    /// # Errors
+    /// When that is not so.
+    pub fn all_unanswered(&self, count: u64) -> Result<()> {
+        let expected = Self {
+            refused: count,
+            ..self.without_failures()
+        };
+        ensure!(
+            *self == expected,
+            "expected {count} refused by the other end, got {self:?}"
+        );
+        Ok(())
+    }
+
+    /// Checks how many attempts succeeded and how many the guard refused, and that nothing else
+    /// happened. It refuses with ECONNREFUSED where the kernel lets it choose, else with EPERM.
     ///
     /// # Errors
     /// When that is not so.
     pub fn split(&self, connected: u64, refused: u64) -> Result<()> {
+        let chosen = feature::CHOSEN_ERRNO.is_there()?;
         let expected = Self {
             connected,
-            refused,
+            refused: if chosen { refused } else { 0 },
+            not_permitted: if chosen { 0 } else { refused },
             ..self.without_failures()
         };
         ensure!(
@@ -225,6 +248,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// Lets it begin no more connections, and waits for its end.
+    ///
+    /// # Errors
+    /// As [`Self::outcome`].
+    pub fn stop(self) -> Result<Outcome> {
+        kill(Pid::from_raw(self.job.pid().cast_signed()), Signal::SIGTERM)?;
+        self.outcome()
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ pub mod container;
 pub mod docker;
 pub mod expect;
 pub mod fanout;
+pub mod feature;
 pub mod guard;
 pub mod lab;
 pub mod lxc;
