@@ -65,10 +65,11 @@ impl Pinned {
     /// When the map cannot be written.
     pub fn judge(&mut self, key: VerdictKey, verdict: Option<Verdict>) -> Result<()> {
         match verdict {
-            Some(verdict) => Ok(self.verdicts.insert(key, verdict, 0)?),
-            // There need not be one.
-            None => Ok(self.verdicts.remove(&key).unwrap_or_default()),
+            Some(verdict) => self.verdicts.insert(key, verdict, 0)?,
+            None if self.verdicts.get(&key, 0).is_ok() => self.verdicts.remove(&key)?,
+            None => {}
         }
+        Ok(())
     }
 
     /// The events since last asked.

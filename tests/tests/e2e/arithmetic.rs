@@ -81,15 +81,16 @@ impl Numbers {
     /// Somebody, and where to, in one of the classes.
     fn connection(&mut self) -> (u32, SocketAddr) {
         let user = self.below(USERS.into()) as u32;
-        let last = 1 + self.below(30);
-        let (prefix, port) = match self.below(5) {
-            0 => ("198.18.0.", 25),
-            1 => ("2001:db8:1::", 25),
-            2 => ("198.18.0.", 587),
-            3 => ("2001:db8:1::", 465),
-            _ => ("198.19.0.", 25),
+        let last = 1 + self.below(30) as u8;
+        let v4 = |second| IpAddr::from([198, second, 0, last]);
+        let v6 = IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, last.into()]);
+        let (address, port) = match self.below(5) {
+            0 => (v4(18), 25),
+            1 => (v6, 25),
+            2 => (v4(18), 587),
+            3 => (v6, 465),
+            _ => (v4(19), 25),
         };
-        let address: IpAddr = format!("{prefix}{last}").parse().unwrap();
         (user, SocketAddr::new(address, port))
     }
 }
