@@ -231,8 +231,7 @@ mod tests {
 
     #[test]
     fn every_package_stands_in_one_table_only() {
-        let all = [BUILD, LINKER, DEBIAN_CORE, NETWORK, TEST, VM];
-        let all = [BUILD, LINKER, DEBIAN_CORE, NETWORK, TEST, FUZZ];
+        let all = [BUILD, LINKER, DEBIAN_CORE, NETWORK, TEST, VM, FUZZ];
         let names: Vec<_> = all.into_iter().flatten().map(|p| p.name).collect();
         let different: HashSet<_> = names.iter().collect();
         assert_eq!(different.len(), names.len(), "{names:?}");
