@@ -10,6 +10,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -31,6 +35,9 @@ pub struct Outcome {
     pub not_permitted: u64,
     /// Neither done nor failed in time.
     pub timed_out: u64,
+    /// Whom the kernel said they led to, if the client was to ask.
+    #[serde(default)]
+    pub peers: BTreeMap<String, u64>,
     /// Failed otherwise, by errno.
     pub other: BTreeMap<String, u64>,
     /// Median time of one attempt, milliseconds.
@@ -112,6 +119,7 @@ impl Outcome {
     fn without_failures(&self) -> Self {
         Self {
             pid: self.pid,
+            peers: self.peers.clone(),
             median_ms: self.median_ms,
             slowest_ms: self.slowest_ms,
             ..Self::default()
@@ -129,6 +137,7 @@ pub struct Client {
     count: u64,
     concurrency: u64,
     per_second: Option<u32>,
+    ask_peers: bool,
     timeout: Duration,
 }
 
@@ -143,6 +152,7 @@ impl Client {
             count: 1,
             concurrency: 1,
             per_second: None,
+            ask_peers: false,
             timeout: Duration::from_secs(20),
         }
     }
@@ -189,6 +199,13 @@ impl Client {
         self
     }
 
+    /// Asks of each connection whom it leads to: getpeername(2).
+    #[must_use]
+    pub fn ask_peers(mut self) -> Self {
+        self.ask_peers = true;
+        self
+    }
+
     /// Gives each connection up after this time.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -207,6 +224,7 @@ impl Client {
             .arg(format!("--count={}", self.count))
             .arg(format!("--concurrency={}", self.concurrency))
             .arg(format!("--timeout-ms={}", self.timeout.as_millis()))
+            .args(self.ask_peers.then_some("--ask-peers"))
             .args(self.per_second.map(|rate| format!("--per-second={rate}")))
             .args(&self.to);
         Ok(Running {
@@ -230,6 +248,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// Lets it begin no more connections, and waits for its end.
+    ///
+    /// # Errors
+    /// As [`Self::outcome`].
+    pub fn stop(self) -> Result<Outcome> {
+        kill(Pid::from_raw(self.job.pid().cast_signed()), Signal::SIGTERM)?;
+        self.outcome()
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

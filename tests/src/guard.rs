@@ -129,6 +129,15 @@ impl<'lab> Guard<'lab> {
         Job::start(&mut command)
     }
 
+    /// Starts the daemon and does not wait for it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn begin(&mut self) -> Result<()> {
+        self.daemon = Some(self.launch(&[], None)?);
+        Ok(())
+    }
+
     /// Starts the daemon with `FAILPOINTS` (see the crate `fail`) and waits until it ends or answers.
     /// How it ended; none: it answers, and runs.
     ///

@@ -17,6 +17,7 @@ mod out;
 mod paths;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod tool;
 mod vm;
@@ -29,6 +30,7 @@ enum Command {
     Run(run::Options),
     Demo(demo::Options),
     Test(test::Options),
+    Soak(soak::Options),
     Vm(vm::Options),
     Lint(lint::Options),
     Deny(deny::Options),
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Vm(options) => vm::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Deny(options) => deny::run(&options),

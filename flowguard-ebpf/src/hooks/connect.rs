@@ -292,6 +292,7 @@ fn stamp(ctx: &SockAddrContext, settings: &Settings, left: &Left) {
         }
         (*stored).source = left.source;
         (*stored).class = class as u32;
+        (*stored).counted = left.class as u32;
         (*stored).seq = 0;
         (*stored).flags = flags;
     }

@@ -30,7 +30,7 @@ mod owner;
 pub mod peers;
 pub mod routes;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod users;
 
 pub use owner::edge_owner;
