@@ -26,6 +26,9 @@ pub const PROG_GATEWAY: &str = "gateway";
 /// Run by the daemon, attached nowhere: settles attempts that nobody answered.
 pub const PROG_SWEEP: &str = "sweep";
 
+/// `cgroup/connect4` program that tells the daemon its network namespace, on old kernels.
+pub const PROG_NETNS_PROBE: &str = "netns_probe";
+
 /// Two `u32`: [`crate::CONTRACT`], and the oldest contract whose guard can take over these maps.
 pub const MAP_CONTRACT: &str = "CONTRACT";
 /// Two banks of [`crate::settings::Settings`].
@@ -68,6 +71,8 @@ pub const MAP_ADDRS: &str = "ADDRS";
 pub const MAP_STRAY_RATE: &str = "STRAY_RATE";
 /// Stamps on sockets.
 pub const MAP_STAMPS: &str = "STAMPS";
+/// One [`crate::netns::NetnsProbe`].
+pub const MAP_NETNS_PROBE: &str = "NETNS_PROBE";
 /// [`crate::counters::Stat`]s.
 pub const MAP_STATS: &str = "STATS";
 /// What programs counted in maps that these replaced, as [`MAP_COUNTERS`].

@@ -61,8 +61,7 @@ unsafe extern "C" fn count_attempt(index: u32, hash: u64, now_ns: u64, how: u32,
     unsafe {
         count_decision(counters, decision);
         (*counters).last_seen_ns = now_ns;
-        // What is refused for being new stays new, or it would pass the second time.
-        if decision == Decision::Deny && judge::limits_new_destinations(index) {
+        if !judge::makes_known(index, now_ns, decision) {
             return 0;
         }
         if let Some(fanout) = FANOUT.get_ptr_mut(index)
@@ -293,11 +292,7 @@ pub(crate) fn is_known(attempt: &Attempt, settings: &Settings) -> bool {
         // SAFETY: an element of a live map.
         unsafe {
             let (bits, before) = ((*fanout).bits[word], (*fanout).before[word]);
-            match epoch.wrapping_sub((*fanout).epoch) {
-                0 => (bits | before) & bit != 0,
-                1 => bits & bit != 0,
-                _ => false,
-            }
+            fanout::is_known(epoch.wrapping_sub((*fanout).epoch), bits, before, bit)
         }
     };
     if FANOUT.get_ptr(attempt.index).is_some_and(known) {

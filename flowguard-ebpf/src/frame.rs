@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_load_bytes, programs::TcContext};
-use flowguard_common::packet::Frame;
+use flowguard_common::packet::{self, Frame, Step};
 
 /// A packet of a TC program.
 pub(crate) struct Skb(*mut __sk_buff);
@@ -38,4 +38,19 @@ impl Frame for Skb {
             Some(bytes.assume_init().0)
         }
     }
+
+    #[inline(always)]
+    fn step(&self, from: Step) -> Step {
+        // SAFETY: the kernel's context.
+        let packed = unsafe { step_skb(self.0, from.end, from.pack()) };
+        Step::unpack(packed, from.end)
+    }
+}
+
+/// A global function (see [`crate::judge`]): whatever an extension header is, to the verifier it is
+/// one step, and what follows it is the same.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn step_skb(skb: *mut __sk_buff, end: u32, from: u64) -> u64 {
+    packet::step(&Skb(skb), Step::unpack(from, end)).pack()
 }

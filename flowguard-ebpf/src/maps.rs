@@ -13,6 +13,7 @@ use flowguard_common::{
     fanout::Fanout,
     flow::{FLOWS_PER_DEVICE, Flow, SYNS_ON_THEIR_WAY},
     names::{DEFAULT_EDGES, DEFAULT_SOURCES, MAX_FALLBACK, MAX_KEYS, MAX_TRUSTED, RING_BYTES},
+    netns::NetnsProbe,
     packet::Segment,
     settings::{Settings as Bank, TrustedKey},
     source::{AddrKey, Edge, FallbackEntry, FallbackKey, SourceInfo},
@@ -130,6 +131,11 @@ pub(crate) static PARSED: PerCpuArray<Segment, 1> = PerCpuArray::new();
 /// 0 → what was found in the payload in hand. Written and read by the programs, within one run.
 #[btf_map]
 pub(crate) static FOUND: PerCpuArray<Found, 1> = PerCpuArray::new();
+
+/// 0 → question of the daemon and answer of the program it asks. Not pinned: each question has a map
+/// of its own.
+#[btf_map]
+pub(crate) static NETNS_PROBE: Array<NetnsProbe, 1> = Array::new();
 
 /// `Stat` → count. Written by the programs.
 #[btf_map]

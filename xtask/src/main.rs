@@ -20,6 +20,7 @@ mod setup;
 mod soak;
 mod test;
 mod tool;
+mod vm;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]
@@ -30,6 +31,7 @@ enum Command {
     Demo(demo::Options),
     Test(test::Options),
     Soak(soak::Options),
+    Vm(vm::Options),
     Lint(lint::Options),
     Deny(deny::Options),
     Fuzz(fuzz::Options),
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Soak(options) => soak::run(&options),
+        Command::Vm(options) => vm::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Deny(options) => deny::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),

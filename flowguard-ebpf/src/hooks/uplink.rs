@@ -11,7 +11,7 @@ use aya_ebpf::{
 use flowguard_common::{
     counters::Stat,
     event::{Event, Hook, NO_SOURCE},
-    flow::{FLOW_SENT, Flow, flow_tag},
+    flow::{FLOW_CLASS, FLOW_SENT, Flow, flow_tag},
     packet::{Kind, Segment},
     settings::Settings,
     source::Edge,
@@ -108,7 +108,7 @@ impl Sent<'_> {
             if source == NO_SOURCE {
                 return PASS;
             }
-            let class = (*stamp).class;
+            let class = (*stamp).counted & FLOW_CLASS;
             let index = flows::index_of(source, class);
             let flow = &raw mut (*stamp).flow;
             if !segment.opens() {
@@ -123,6 +123,7 @@ impl Sent<'_> {
             }
             if (*flow).is_again(segment.seq, self.now_ns) {
                 count::retransmit(index);
+                let index = flows::index_of(source, (*stamp).class);
                 return match judge::verdict(index, self.bank, self.now_ns) {
                     Decision::Deny => DENY,
                     _ => PASS,

@@ -140,6 +140,7 @@ async fn guard(
                 })?;
                 state.take_events(&events);
             }
+            () = due(state.completion_due()) => state.complete_a_device(),
             ended = &mut link_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
             ended = &mut cgroup_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
         }
@@ -154,6 +155,14 @@ async fn guard(
             action: "close the control socket",
             source,
         })
+}
+
+/// Waits for a moment; for ever, if there is none.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn signal_of(kind: SignalKind) -> Result<tokio::signal::unix::Signal, RunError> {

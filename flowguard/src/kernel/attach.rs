@@ -32,7 +32,7 @@ use crate::identity::cgroup::cgroup_id;
 
 /// Links coexist with others by nature; the kernel refuses BPF_F_ALLOW_MULTI on them, which aya's
 /// other modes would pass.
-const CGROUP_MODE: CgroupAttachMode = CgroupAttachMode::Single;
+pub(super) const CGROUP_MODE: CgroupAttachMode = CgroupAttachMode::Single;
 
 /// A device that programs are attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Device {
     pub name: String,
     /// What it is to the guard.
     pub role: Role,
+    /// Whether it has all its programs, and not only those that there is no guard without.
+    pub complete: bool,
 }
 
 /// The loaded programs, and what they are attached to.
@@ -96,13 +98,14 @@ impl Hooks {
         &self.devices
     }
 
-    /// What is attached, as `status` lists it: programs at the cgroup, then each device under its
-    /// role.
+    /// What is attached, as `status` lists it: programs at the cgroup, then each device that has all
+    /// its programs under its role.
     pub fn names(&self) -> Vec<String> {
         let mut devices: Vec<_> = self
             .devices
             .values()
-            .map(|Device { name, role }| format!("{} {name}", role.name()))
+            .filter(|device| device.complete)
+            .map(|Device { name, role, .. }| format!("{} {name}", role.name()))
             .collect();
         devices.sort();
         self.at_cgroup()
@@ -117,23 +120,53 @@ impl Hooks {
             .all(|hook| self.pins.link(hook.program).exists())
     }
 
+    /// Attaches those of a device's programs that there is no guard without. The kernel takes
+    /// milliseconds over each: where many devices appear at once, none is to wait for what is not
+    /// urgent.
+    ///
+    /// # Errors
+    ///
+    /// The device is gone, or the kernel refuses.
+    pub fn attach_required(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        role: Role,
+    ) -> Result<(), KernelError> {
+        self.attach_some(ifindex, name, role, false)
+    }
+
     /// Attaches a device's programs, or puts them in the place of older ones.
     ///
     /// # Errors
     ///
     /// The device is gone, or the kernel refuses.
     pub fn attach(&mut self, ifindex: u32, name: &str, role: Role) -> Result<(), KernelError> {
+        self.attach_some(ifindex, name, role, true)
+    }
+
+    fn attach_some(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        role: Role,
+        complete: bool,
+    ) -> Result<(), KernelError> {
+        let mut has_required = false;
         if let Some(known) = self.devices.get_mut(&ifindex)
             && known.role == role
         {
             name.clone_into(&mut known.name);
-            return Ok(());
+            if known.complete || !complete {
+                return Ok(());
+            }
+            has_required = true;
         }
         for hook in self.loaded.iter().copied() {
             let Site::Device(of, way) = hook.site else {
                 continue;
             };
-            if of != role {
+            if of != role || (hook.required && has_required) || !(hook.required || complete) {
                 continue;
             }
             let pin = self.pins.device(hook.program, ifindex);
@@ -141,7 +174,12 @@ impl Hooks {
             device::attach(program, hook.program, way, name, self.method, &pin)?;
         }
         let name = name.to_owned();
-        self.devices.insert(ifindex, Device { name, role });
+        let device = Device {
+            name,
+            role,
+            complete,
+        };
+        self.devices.insert(ifindex, device);
         Ok(())
     }
 
@@ -243,7 +281,7 @@ impl Hooks {
     ///
     /// The kernel refuses.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), KernelError> {
-        if let (Some(Device { name, role }), EdgeMethod::Clsact) =
+        if let (Some(Device { name, role, .. }), EdgeMethod::Clsact) =
             (self.devices.get(&ifindex), self.method)
         {
             for (hook, of, way) in programs::at_devices() {

@@ -126,13 +126,7 @@ pub(super) fn load(object: &mut Ebpf) -> Result<Vec<&'static Hook>, KernelError>
     let mut loaded = Vec::new();
     for hook in &HOOKS {
         let program = program(object, hook.program)?;
-        let result = match program {
-            Program::CgroupSock(program) => program.load(),
-            Program::CgroupSockAddr(program) => program.load(),
-            Program::SchedClassifier(program) => program.load(),
-            _ => Err(ProgramError::UnexpectedProgramType),
-        };
-        match result {
+        match load_one(program) {
             Ok(()) => {
                 let instructions = program
                     .info()
@@ -152,6 +146,16 @@ pub(super) fn load(object: &mut Ebpf) -> Result<Vec<&'static Hook>, KernelError>
         }
     }
     Ok(loaded)
+}
+
+/// Hands one program to the verifier.
+pub(super) fn load_one(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSock(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
 }
 
 /// A program of the object.

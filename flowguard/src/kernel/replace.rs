@@ -24,6 +24,9 @@ use super::{
     sys,
 };
 
+/// A page, which is what the kernel gives at least (`ringbuf_map_alloc` in kernel/bpf/ringbuf.c).
+const SMALLEST_RING: u32 = 4096;
+
 /// From one set of maps to the next.
 pub(super) struct Change {
     /// Sets that programs may still be counting in, oldest first; none: there is nothing to take
@@ -52,7 +55,7 @@ impl Change {
                 new: newest.clone(),
                 copies: Copies::default(),
             };
-            let object = load(newest, &room)?;
+            let object = load(Some(newest), &room)?;
             return Ok((change, object));
         }
         let newest = live.last();
@@ -205,7 +208,7 @@ fn fill(
     if let Some(old) = old {
         share(old, new, room)?;
     }
-    let object = load(new, room)?;
+    let object = load(Some(new), room)?;
     reached(Step::MapsMade)?;
     let Some(old) = old else {
         return Ok((object, Copies::default()));
@@ -238,8 +241,21 @@ fn share(old: &Generation, new: &Generation, room: &Room) -> Result<(), KernelEr
     Ok(())
 }
 
+/// The programs on maps of their own, as small as can be, which nobody else sees.
+pub(super) fn trial_object() -> Result<Ebpf, KernelError> {
+    let smallest = Room {
+        sources: 1,
+        edges: 1,
+        identities: 1,
+        unregistered: 1,
+        ring_bytes: SMALLEST_RING,
+        carried: 1,
+    };
+    load(None, &smallest)
+}
+
 /// Reads the object, with its programs on these maps; those that are missing are made.
-fn load(set: &Generation, room: &Room) -> Result<Ebpf, KernelError> {
+fn load(set: Option<&Generation>, room: &Room) -> Result<Ebpf, KernelError> {
     let has_set_retval = u8::from(probe::has_set_retval());
     let log_level = log::level();
     let mut loader = EbpfLoader::new();
@@ -251,7 +267,9 @@ fn load(set: &Generation, room: &Room) -> Result<Ebpf, KernelError> {
         if let Some(entries) = room.of(spec) {
             loader.map_max_entries(spec.name, entries);
         }
-        loader.map_pin_path(spec.name, set.path(spec.name));
+        if let Some(set) = set {
+            loader.map_pin_path(spec.name, set.path(spec.name));
+        }
     }
     loader
         .load(maps::object())

@@ -37,6 +37,9 @@ struct Options {
     /// Connections to begin a second, evenly; as fast as they go otherwise.
     #[arg(long)]
     per_second: Option<NonZero<u32>>,
+    /// Ask of each connection whom it is connected to, and tell.
+    #[arg(long)]
+    ask_peers: bool,
     /// When to give one up, milliseconds.
     #[arg(long)]
     timeout_ms: u64,
@@ -84,10 +87,7 @@ fn main() -> Result<()> {
                 thread::sleep(due.saturating_sub(start.elapsed()));
             }
             let address = to[n as usize % to.len()];
-            tally.attempt(
-                SocketAddr::new(address, options.port),
-                Duration::from_millis(options.timeout_ms),
-            );
+            tally.attempt(SocketAddr::new(address, options.port), &options);
         }
     };
     let tallies = thread::scope(|scope| {
@@ -128,13 +128,24 @@ struct Tally {
 }
 
 impl Tally {
-    fn attempt(&mut self, to: SocketAddr, timeout: Duration) {
+    fn attempt(&mut self, to: SocketAddr, options: &Options) {
         let start = Instant::now();
+        let timeout = Duration::from_millis(options.timeout_ms);
         let result = TcpStream::connect_timeout(&to, timeout);
         self.times.push(start.elapsed().as_secs_f32() * 1e3);
         let outcome = &mut self.outcome;
-        match result {
-            Ok(_) => outcome.connected += 1,
+        // If it was asked for, whom it led to.
+        let peer = result.and_then(|stream| {
+            let peer = options.ask_peers.then(|| stream.peer_addr());
+            peer.transpose()
+        });
+        match peer {
+            Ok(peer) => {
+                outcome.connected += 1;
+                if let Some(peer) = peer {
+                    *outcome.peers.entry(peer.to_string()).or_default() += 1;
+                }
+            }
             Err(error) if error.kind() == ErrorKind::TimedOut => outcome.timed_out += 1,
             Err(error) => match error.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::ECONNREFUSED) => outcome.refused += 1,
@@ -158,6 +169,9 @@ fn summary(tallies: Vec<Tally>) -> Outcome {
         sum.timed_out += outcome.timed_out;
         for (error, count) in outcome.other {
             *sum.other.entry(error).or_default() += count;
+        }
+        for (peer, count) in outcome.peers {
+            *sum.peers.entry(peer).or_default() += count;
         }
         times.extend(of);
     }

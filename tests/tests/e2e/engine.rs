@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use flowguard_tests::{
     config::Config,
     docker::{self, Docker},
+    feature,
     guard::Guard,
     lab::{Lab, UPLINK},
     wait::{SOON, until},
@@ -30,7 +31,7 @@ fn a_docker_container_is_counted_and_blocked() -> Result<()> {
     guard.ok(&["block", &format!("container:{id}")])?;
     for _ in 0..3 {
         let refused = connect()?.expect_code(1)?;
-        assert!(refused.stderr.contains("refused"), "{refused}");
+        assert!(refused.stderr.contains(feature::refusal()?), "{refused}");
     }
     let totals = guard.expect_attempts(&source, "direct", 8)?;
     assert_eq!(totals.denied, 3);

@@ -183,7 +183,10 @@ fn verdicts_come_back_after_a_reboot_and_not_after_detach() -> Result<()> {
     guard.terminate()?;
     // A reboot leaves nothing in the kernel.
     fs::remove_dir_all(lab.pins())?;
-    www.run()?.all_connected(1)?;
+    // What nobody holds any more goes a moment later.
+    until("a kernel without a guard", SOON, || {
+        www.run()?.all_connected(1)
+    })?;
     guard.restart()?;
     assert!(!guard.status()?.adopted);
     assert_eq!(guard.verdicts()?, before);

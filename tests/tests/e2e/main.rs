@@ -3,6 +3,7 @@
 //! Run by `cargo xtask test`, as root. Each test builds a host and a world of its own
 //! (`flowguard_tests::lab`), so they run in parallel.
 
+mod actions;
 mod answers;
 mod at_once;
 mod blast;
