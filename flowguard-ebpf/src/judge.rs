@@ -288,6 +288,8 @@ pub(crate) enum Which {
     Replies = 3,
     /// Of events about strays; there is one.
     Strays = 4,
+    /// Of events about prefixes at gateways that nobody registered yet; there is one.
+    Newcomers = 5,
 }
 
 /// Takes one out of a bucket, if it conforms. `start` is where a bucket that was never used begins.
@@ -323,6 +325,7 @@ fn bucket(which: u32, index: u32) -> Option<(*mut u64, Option<*mut bpf_spin_lock
     const CEILING: u32 = Which::Ceiling as u32;
     const ATTEMPTS: u32 = Which::Attempts as u32;
     const REPLIES: u32 = Which::Replies as u32;
+    const STRAYS: u32 = Which::Strays as u32;
 
     // SAFETY: elements of live maps.
     unsafe {
@@ -338,7 +341,8 @@ fn bucket(which: u32, index: u32) -> Option<(*mut u64, Option<*mut bpf_spin_lock
             }
             ATTEMPTS => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).attempts, None),
             REPLIES => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).replies, None),
-            _ => (STRAY_RATE.get_ptr_mut(0)?, None),
+            STRAYS => (STRAY_RATE.get_ptr_mut(0)?, None),
+            _ => (STRAY_RATE.get_ptr_mut(1)?, None),
         })
     }
 }

@@ -21,6 +21,7 @@ pub mod docker;
 pub mod expect;
 pub mod guard;
 pub mod lab;
+pub mod lan;
 pub mod mta;
 pub mod netns;
 pub mod place;

@@ -7,6 +7,7 @@ mod connect6;
 pub(crate) mod device;
 mod edge;
 mod edge_answers;
+mod gateway;
 mod peername;
 mod sock_create;
 mod sock_release;

@@ -11,6 +11,7 @@ use super::{
     containers::ContainerPatterns,
     edges::EdgeNames,
     error::Problem,
+    gateway::gateway,
     raw::{
         RawAction, RawCeilings, RawConfig, RawContainer, RawEdges, RawExempt, RawGuard, RawKernel,
         RawPaths, RawRate, RawRule,
@@ -53,6 +54,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         Duration::from_mins(1),
     );
     let edges = edges(&raw.edges, check);
+    let gateway = gateway(&raw.gateway, check);
     let exempt = exempt(&raw.exempt, check);
     let containers = containers(&raw.container, check);
     let rules = rules(&raw.rule, check);
@@ -65,6 +67,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         ceilings: ceilings?,
         policy: Policy { tick: tick? },
         edges: edges?,
+        gateway: gateway?,
         exempt: exempt?,
         containers,
         rules: rules?,

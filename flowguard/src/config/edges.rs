@@ -3,7 +3,7 @@
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 /// Globs on interface names: those that are edges, and exceptions from them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeNames {
     include: Globs,
     exclude: Globs,
@@ -19,15 +19,6 @@ impl EdgeNames {
         self.include.set.is_match(name) && !self.exclude.set.is_match(name)
     }
 }
-
-impl PartialEq for EdgeNames {
-    fn eq(&self, other: &Self) -> bool {
-        self.include.patterns == other.include.patterns
-            && self.exclude.patterns == other.exclude.patterns
-    }
-}
-
-impl Eq for EdgeNames {}
 
 /// Compiled globs with their sources.
 #[derive(Clone, Debug)]
@@ -47,4 +38,20 @@ impl Globs {
             set: set.build()?,
         })
     }
+
+    pub(super) fn matches(&self, name: &str) -> bool {
+        self.set.is_match(name)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
 }
+
+impl PartialEq for Globs {
+    fn eq(&self, other: &Self) -> bool {
+        self.patterns == other.patterns
+    }
+}
+
+impl Eq for Globs {}

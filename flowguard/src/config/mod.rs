@@ -9,6 +9,7 @@ mod containers;
 mod convert;
 mod edges;
 mod error;
+mod gateway;
 mod merge;
 mod raw;
 
@@ -29,6 +30,7 @@ pub use self::{
     containers::{ContainerMatch, ContainerPatternError, ContainerPatterns},
     edges::EdgeNames,
     error::{ConfigError, Problem},
+    gateway::{Gateway, GatewayMode},
 };
 use crate::{
     model::{ClassName, Mode, SourceName},
@@ -57,6 +59,8 @@ pub struct Config {
     pub policy: Policy,
     /// Interfaces of containers and VMs.
     pub edges: EdgeNames,
+    /// Interfaces through which tenants' traffic enters.
+    pub gateway: Gateway,
     /// Who is never judged.
     pub exempt: Vec<Exempt>,
     /// Cgroups that are containers.

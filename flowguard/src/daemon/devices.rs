@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flowguard_common::source::{Kind, LINK_ETHERNET, LINK_IP};
+use flowguard_common::source::{Kind, LINK_ETHERNET, LINK_IP, ROLE_EDGE, ROLE_GATEWAY};
 
-use super::{lookup, state::State};
+use super::{gateways, lookup, state::State};
 use crate::{
     identity::{
         self,
@@ -31,6 +31,15 @@ pub(super) struct Devices {
     netns: HashMap<u32, u64>,
     /// Devices without a container, and until when they are looked at again.
     settling: HashMap<u32, Instant>,
+    /// When gateways that could not be attached were last tried.
+    pub(super) gateways_tried: Option<Instant>,
+}
+
+impl Devices {
+    /// All of them.
+    pub(super) fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.values()
+    }
 }
 
 impl State {
@@ -51,16 +60,12 @@ impl State {
         }
     }
 
-    /// Edges that an earlier daemon attached and that died while none ran.
+    /// Devices that an earlier daemon attached and that died while none ran.
     fn forget_dead_edges(&mut self) {
         let dead: Vec<u32> = self
             .kernel
             .registry
-            .all_identities()
-            .filter_map(|(identity, _)| match identity {
-                Identity::Edge(ifindex) => Some(ifindex),
-                Identity::Uid(_) | Identity::Cgroup(_) | Identity::Netns(_) => None,
-            })
+            .devices()
             .filter(|ifindex| !self.devices.links.contains_key(ifindex))
             .collect();
         for ifindex in dead {
@@ -69,21 +74,27 @@ impl State {
     }
 
     /// Finds out whose devices these are, if they are edges by their names; lets go of others.
-    fn look_at(&mut self, devices: Vec<u32>) {
+    pub(super) fn look_at(&mut self, devices: Vec<u32>) {
         let mut edges = Vec::new();
         for ifindex in devices {
-            let Some(link) = self.devices.links.get(&ifindex) else {
+            let Some(link) = self.devices.links.get(&ifindex).cloned() else {
                 continue;
             };
-            if self.config.edges.matches(&link.name) {
-                edges.push(link.clone());
-            } else if self
-                .kernel
-                .registry
-                .lookup(Identity::Edge(ifindex))
-                .is_some()
-            {
+            let role = if self.is_gateway(&link) {
+                Some(ROLE_GATEWAY)
+            } else if self.config.edges.matches(&link.name) {
+                Some(ROLE_EDGE)
+            } else {
+                None
+            };
+            let known = self.kernel.registry.role(ifindex);
+            if known.is_some() && known != role {
                 self.release(ifindex);
+            }
+            match role {
+                Some(ROLE_GATEWAY) => self.guard_gateway(&link),
+                Some(_) => edges.push(link),
+                None => {}
             }
         }
         if !edges.is_empty() {
@@ -172,11 +183,7 @@ impl State {
     }
 
     fn attach_device(&mut self, link: &Link, source: u32) -> Result<(), KernelError> {
-        let layer = if link.has_ethernet {
-            LINK_ETHERNET
-        } else {
-            LINK_IP
-        };
+        let layer = link_layer(link);
         // The device first: from the moment the connect hooks leave the counting to it, it counts.
         let registry = &mut self.kernel.registry;
         registry.lead_edge(link.ifindex, source, layer)?;
@@ -191,10 +198,11 @@ impl State {
         self.devices.settling.remove(&ifindex);
         self.release(ifindex);
         self.warn(about(ifindex), None);
+        self.warn(gateways::about(ifindex), None);
     }
 
     /// Lets go of a device.
-    fn release(&mut self, ifindex: u32) {
+    pub(super) fn release(&mut self, ifindex: u32) {
         let cookie = self.devices.netns.remove(&ifindex);
         // A namespace may have another device.
         let cookie = cookie
@@ -210,6 +218,9 @@ impl State {
                 tracing::error!(%error, %identity, "cannot forget an identity");
             }
         }
+        if let Err(error) = self.kernel.registry.forget_shared(ifindex) {
+            tracing::error!(%error, ifindex, "cannot forget a device");
+        }
         let done = if self.devices.links.contains_key(&ifindex) {
             self.kernel.hooks.detach(ifindex)
         } else {
@@ -221,7 +232,16 @@ impl State {
     }
 }
 
+/// How frames on a device begin.
+pub(super) fn link_layer(link: &Link) -> u32 {
+    if link.has_ethernet {
+        LINK_ETHERNET
+    } else {
+        LINK_IP
+    }
+}
+
 /// What a device's warnings go under.
-fn about(ifindex: u32) -> String {
+pub(super) fn about(ifindex: u32) -> String {
     format!("device {ifindex}")
 }

@@ -141,7 +141,7 @@ impl State {
                 SourceName::container(name.as_str())
             }
             SourceRef::Iface(name) => SourceName::iface(name.as_str()),
-            SourceRef::Addr(_) => return None,
+            SourceRef::Addr(net) => SourceName::addr(self.prefix_meant(*net).unwrap_or(*net)),
         };
         let verdicts = self
             .store
@@ -167,7 +167,7 @@ impl State {
                 Some(device) => format!("edge {}", device.name),
                 None => identity.to_string(),
             },
-            Identity::Uid(_) | Identity::Netns(_) => identity.to_string(),
+            Identity::Uid(_) | Identity::Netns(_) | Identity::Addr(_) => identity.to_string(),
         }
     }
 }

@@ -102,6 +102,10 @@ impl State {
         {
             lookup::user(uid, &self.lookups);
         }
+        // An address is its own name.
+        if matches!(identity, Identity::Addr(_)) {
+            self.register_identity(identity, &offline::provisional_name(identity));
+        }
     }
 
     /// Makes the identities of a source known that it has without having been active.
@@ -117,7 +121,7 @@ impl State {
         let found: BTreeSet<Identity> = unregistered.collect();
         for identity in &found {
             match identity {
-                Identity::Uid(_) => self.on_newcomer(*identity),
+                Identity::Uid(_) | Identity::Addr(_) => self.on_newcomer(*identity),
                 Identity::Netns(_) if self.newcomers.contains(identity) => {
                     self.register_identity(*identity, &offline::provisional_name(*identity));
                 }
@@ -180,7 +184,7 @@ impl State {
         let identities = self.kernel.registry.all_identities();
         let uids = identities.filter_map(|(identity, _)| match identity {
             Identity::Uid(uid) => Some(uid),
-            Identity::Cgroup(_) | Identity::Netns(_) | Identity::Edge(_) => None,
+            _ => None,
         });
         lookup::users(uids.collect(), &self.lookups);
     }

@@ -8,14 +8,15 @@ use aya::{
 };
 use flowguard_common::{
     flow::{FLOWS_PER_DEVICE, FLOWS_PER_SWEEP},
-    names::PROG_SWEEP,
+    names::{PROG_GATEWAY, PROG_SWEEP},
 };
 
 use super::{
     KernelError, Pins,
     device::{self, EdgeMethod},
+    netdev::XdpMode,
     programs::{self, Hook, Role, Site},
-    sys,
+    sys, xdp,
 };
 use crate::identity::cgroup::cgroup_id;
 
@@ -30,16 +31,18 @@ pub struct Device {
     pub name: String,
     /// What it is to the guard.
     pub role: Role,
+    /// How its XDP program runs, if it has one.
+    pub xdp: Option<XdpMode>,
 }
 
 /// The loaded programs, and what they are attached to.
 #[derive(Debug)]
 pub struct Hooks {
-    object: Ebpf,
-    loaded: Vec<&'static Hook>,
+    pub(super) object: Ebpf,
+    pub(super) loaded: Vec<&'static Hook>,
     method: EdgeMethod,
-    pins: Pins,
-    devices: BTreeMap<u32, Device>,
+    pub(super) pins: Pins,
+    pub(super) devices: BTreeMap<u32, Device>,
 }
 
 impl Hooks {
@@ -90,7 +93,10 @@ impl Hooks {
         let mut devices: Vec<_> = self
             .devices
             .values()
-            .map(|Device { name, role }| format!("{} {name}", role.name()))
+            .map(|Device { name, role, xdp }| match xdp {
+                Some(mode) => format!("{} {name} ({})", role.name(), mode.name()),
+                None => format!("{} {name}", role.name()),
+            })
             .collect();
         devices.sort();
         self.at_cgroup()
@@ -128,8 +134,12 @@ impl Hooks {
             let program = programs::program(&mut self.object, hook.program)?;
             device::attach(program, hook.program, way, name, self.method, &pin)?;
         }
-        let name = name.to_owned();
-        self.devices.insert(ifindex, Device { name, role });
+        let device = Device {
+            name: name.to_owned(),
+            role,
+            xdp: None,
+        };
+        self.devices.insert(ifindex, device);
         Ok(())
     }
 
@@ -166,7 +176,7 @@ impl Hooks {
         for (hook, ..) in programs::at_devices() {
             unpin(&self.pins.device(hook.program, ifindex))?;
         }
-        Ok(())
+        xdp::detach(&self.pins.device(PROG_GATEWAY, ifindex))
     }
 
     /// Detaches from a device that is to be left alone from now on.
@@ -175,7 +185,7 @@ impl Hooks {
     ///
     /// The kernel refuses.
     pub fn detach(&mut self, ifindex: u32) -> Result<(), KernelError> {
-        if let (Some(Device { name, role }), EdgeMethod::Clsact) =
+        if let (Some(Device { name, role, .. }), EdgeMethod::Clsact) =
             (self.devices.get(&ifindex), self.method)
         {
             for (hook, of, way) in programs::at_devices() {

@@ -7,7 +7,7 @@ use flowguard_common::{
     class::{CLASSES, Class},
     counters::{ClassCounters, STATS, Stat},
     names::{MAP_COUNTERS, MAP_FALLBACK, MAP_STATS},
-    source::{FallbackEntry, FallbackKey, KEY_NETNS, KEY_UID},
+    source::{FallbackEntry, FallbackKey},
 };
 
 use super::{Identity, KernelError, Pins, sys::Words};
@@ -100,10 +100,8 @@ impl Fallback {
     /// Whether anything was counted of this identity before it was registered. An unreadable map
     /// says yes: nothing may be forgotten then.
     pub fn has(&self, identity: Identity) -> bool {
-        let (kind, id) = match identity {
-            Identity::Uid(uid) => (KEY_UID, u64::from(uid)),
-            Identity::Netns(cookie) => (KEY_NETNS, cookie),
-            Identity::Cgroup(_) | Identity::Edge(_) => return false,
+        let Some((kind, id)) = identity.fallback_key() else {
+            return false;
         };
         Class::ALL.iter().any(|class| {
             let class = *class as u32;

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use flowguard_common::{gateway::GATEWAY_SLOTS, source::ROLE_GATEWAY};
+
 /// An error from the kernel side.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
@@ -112,6 +114,37 @@ pub enum KernelError {
     Full {
         /// How many fit.
         capacity: u32,
+    },
+    /// The table of attempts has no part left for a device.
+    #[error(
+        "there is no room for another device: {}. Raise `kernel.max_edges`, then stop the daemon, \
+         run `flowguard detach` and start it again: all counts begin anew",
+        if *role == ROLE_GATEWAY {
+            format!("a gateway takes that of {GATEWAY_SLOTS} of `kernel.max_edges`")
+        } else {
+            "`kernel.max_edges` are guarded".to_owned()
+        }
+    )]
+    NoSlot {
+        /// What the device is, `ROLE_*`.
+        role: u32,
+    },
+    /// The kernel refused the gateways' program when it was loaded.
+    #[error(
+        "this kernel refuses the program for gateways (the log of the daemon's start says why), so \
+         tenants cannot be told by their addresses here: empty `[gateway] interfaces`, or use \
+         another kernel"
+    )]
+    NoGateway,
+    /// A device has an XDP program that is not ours.
+    #[error(
+        "{device} runs another XDP program, which was left alone, and a device runs one only: stop \
+         what loaded it (`ip link set dev {device} xdp off` removes most), or take {device} out of \
+         `[gateway] interfaces`"
+    )]
+    XdpTaken {
+        /// Name of the device.
+        device: String,
     },
     /// More trusted destinations than the kernel map holds.
     #[error(

@@ -9,7 +9,7 @@ use std::{
 use flowguard_common::{
     class::Class,
     counters::ClassCounters,
-    source::{FallbackKey, KEY_NETNS, KEY_UID},
+    source::FallbackKey,
     verdict::{ACTION_ALLOW, ACTION_BLOCK, ACTION_LIMIT, Verdict},
 };
 
@@ -64,11 +64,7 @@ impl Accounts {
 }
 
 fn identity_of(key: &FallbackKey) -> Option<Identity> {
-    match key.kind {
-        KEY_UID => u32::try_from(key.id).ok().map(Identity::Uid),
-        KEY_NETNS => Some(Identity::Netns(key.id)),
-        _ => None,
-    }
+    Identity::from_fallback(key.kind, key.id)
 }
 
 fn class_of(key: &FallbackKey) -> Option<Class> {
@@ -128,6 +124,7 @@ pub fn provisional_name(identity: Identity) -> SourceName {
         Identity::Netns(cookie) => SourceName::container(format!("{NETNS_PREFIX}{cookie}")),
         Identity::Cgroup(id) => SourceName::container(format!("cgroup-{id}")),
         Identity::Edge(ifindex) => SourceName::iface(format!("ifindex-{ifindex}")),
+        Identity::Addr(net) => SourceName::addr(net),
     }
 }
 

@@ -11,12 +11,16 @@ use std::{
 use aya::maps::{Array, HashMap as BpfHashMap, LpmTrie, MapData, lpm_trie::Key};
 use flowguard_common::{
     event::NO_SOURCE,
-    names::{MAP_CGROUPS, MAP_EDGES, MAP_NETNS, MAP_SOURCES, MAP_UIDS},
-    source::{Edge, Kind, NAME_BYTES, ROLE_EDGE, SOURCE_AT_EDGE, SourceInfo},
+    flow::FLOWS_PER_DEVICE,
+    names::{MAP_ADDRS, MAP_CGROUPS, MAP_EDGES, MAP_FLOWS, MAP_NETNS, MAP_SOURCES, MAP_UIDS},
+    source::{
+        AddrKey, Edge, KEY_NETNS, KEY_UID, Kind, NAME_BYTES, ROLE_EDGE, SOURCE_AT_EDGE, SourceInfo,
+    },
 };
+use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::{KernelError, Pins};
+use super::{KernelError, Pins, prefix, slots::Slots};
 use crate::model::SourceName;
 
 /// A kernel identity that leads to a source.
@@ -30,6 +34,29 @@ pub enum Identity {
     Netns(u64),
     /// An interface index.
     Edge(u32),
+    /// A prefix at a gateway.
+    Addr(IpNet),
+}
+
+impl Identity {
+    /// Kind and id under which it is counted while nobody is registered; none: it is not.
+    pub fn fallback_key(self) -> Option<(u32, u64)> {
+        match self {
+            Self::Uid(uid) => Some((KEY_UID, uid.into())),
+            Self::Netns(cookie) => Some((KEY_NETNS, cookie)),
+            Self::Addr(net) => prefix::key_of(net),
+            Self::Cgroup(_) | Self::Edge(_) => None,
+        }
+    }
+
+    /// The identity that is counted under a kind and an id.
+    pub fn from_fallback(kind: u32, id: u64) -> Option<Self> {
+        match kind {
+            KEY_UID => u32::try_from(id).ok().map(Self::Uid),
+            KEY_NETNS => Some(Self::Netns(id)),
+            _ => prefix::net_of(kind, id).map(Self::Addr),
+        }
+    }
 }
 
 impl fmt::Display for Identity {
@@ -39,6 +66,7 @@ impl fmt::Display for Identity {
             Self::Cgroup(id) => write!(f, "cgroup {id}"),
             Self::Netns(cookie) => write!(f, "netns {cookie}"),
             Self::Edge(ifindex) => write!(f, "edge {ifindex}"),
+            Self::Addr(net) => write!(f, "addr {net}"),
         }
     }
 }
@@ -50,11 +78,12 @@ pub struct Registry {
     cgroups: BpfHashMap<MapData, u64, u32>,
     netns: BpfHashMap<MapData, u64, u32>,
     edges: BpfHashMap<MapData, u32, Edge>,
+    addrs: BpfHashMap<MapData, AddrKey, u32>,
     capacity: u32,
     names: Vec<SourceName>,
     ids: HashMap<SourceName, u32>,
     identities: HashMap<Identity, u32>,
-    slots: HashMap<u32, u32>,
+    slots: Slots,
     ranges: Vec<UidRange>,
 }
 
@@ -79,11 +108,12 @@ impl Registry {
             cgroups: pins.open(MAP_CGROUPS)?,
             netns: pins.open(MAP_NETNS)?,
             edges: pins.open(MAP_EDGES)?,
+            addrs: pins.open(MAP_ADDRS)?,
             capacity: pins.capacity(MAP_SOURCES)?,
             names: Vec::new(),
             ids: HashMap::new(),
             identities: HashMap::new(),
-            slots: HashMap::new(),
+            slots: Slots::new(pins.capacity(MAP_FLOWS)? / FLOWS_PER_DEVICE),
             ranges: Vec::new(),
         };
         registry.read()?;
@@ -130,7 +160,13 @@ impl Registry {
             if edge.role == ROLE_EDGE {
                 self.identities.insert(Identity::Edge(ifindex), edge.source);
             }
-            self.slots.insert(ifindex, edge.slot);
+            self.slots.adopt(ifindex, edge.slot, edge.role);
+        }
+        for entry in self.addrs.iter() {
+            let (key, source) = entry.map_err(KernelError::map(MAP_ADDRS))?;
+            if let Some(net) = prefix::net_of(key.kind, key.id) {
+                self.identities.insert(Identity::Addr(net), source);
+            }
         }
         Ok(())
     }
@@ -163,7 +199,9 @@ impl Registry {
         let exact = self.identities.get(&identity).copied();
         match identity {
             Identity::Uid(uid) => exact.or_else(|| self.owner_of(uid)),
-            Identity::Cgroup(_) | Identity::Netns(_) | Identity::Edge(_) => exact,
+            Identity::Cgroup(_) | Identity::Netns(_) | Identity::Edge(_) | Identity::Addr(_) => {
+                exact
+            }
         }
     }
 
@@ -261,6 +299,15 @@ impl Registry {
             Identity::Edge(ifindex) => {
                 return self.lead_edge(ifindex, source, flowguard_common::source::LINK_ETHERNET);
             }
+            Identity::Addr(net) => {
+                // Of another length than gateways have: nothing that could be seen.
+                let Some(key) = addr_key(net) else {
+                    return Ok(());
+                };
+                self.addrs
+                    .insert(key, source, 0)
+                    .map_err(KernelError::map(MAP_ADDRS))?;
+            }
         }
         self.identities.insert(identity, source);
         Ok(())
@@ -296,7 +343,10 @@ impl Registry {
         link: u32,
         role: u32,
     ) -> Result<(), KernelError> {
-        let slot = self.slot(ifindex);
+        let slot = self
+            .slots
+            .give(ifindex, role)
+            .ok_or(KernelError::NoSlot { role })?;
         let device = Edge {
             source,
             slot,
@@ -305,9 +355,7 @@ impl Registry {
         };
         self.edges
             .insert(ifindex, device, 0)
-            .map_err(KernelError::map(MAP_EDGES))?;
-        self.slots.insert(ifindex, slot);
-        Ok(())
+            .map_err(KernelError::map(MAP_EDGES))
     }
 
     /// Forgets a device whose packets are no single source's.
@@ -316,19 +364,18 @@ impl Registry {
     ///
     /// The map cannot be written.
     pub fn forget_shared(&mut self, ifindex: u32) -> Result<(), KernelError> {
-        match self.slots.remove(&ifindex) {
-            Some(_) => self
-                .edges
-                .remove(&ifindex)
-                .map_err(KernelError::map(MAP_EDGES)),
-            None => Ok(()),
+        if !self.slots.take(ifindex) {
+            return Ok(());
         }
+        self.edges
+            .remove(&ifindex)
+            .map_err(KernelError::map(MAP_EDGES))
     }
 
     /// Devices of sources, with their parts of the `FLOWS` table.
     pub fn edge_slots(&self) -> impl Iterator<Item = (u32, u32)> {
         self.slots.iter().filter_map(|(ifindex, slot)| {
-            Some((*slot, *self.identities.get(&Identity::Edge(*ifindex))?))
+            Some((slot, *self.identities.get(&Identity::Edge(ifindex))?))
         })
     }
 
@@ -368,22 +415,27 @@ impl Registry {
                 .map_err(KernelError::map(MAP_NETNS)),
             Identity::Edge(ifindex) => {
                 // First the connect hooks take over counting, then the device goes.
-                self.slots.remove(&ifindex);
+                self.slots.take(ifindex);
                 self.flag_edge(source)?;
                 self.edges
                     .remove(&ifindex)
                     .map_err(KernelError::map(MAP_EDGES))
             }
+            Identity::Addr(net) => match addr_key(net) {
+                Some(key) => self.addrs.remove(&key).map_err(KernelError::map(MAP_ADDRS)),
+                None => Ok(()),
+            },
         }
     }
 
-    /// The device's part of the SYN table: the one it has, else the lowest free one.
-    fn slot(&self, ifindex: u32) -> u32 {
-        if let Some(slot) = self.slots.get(&ifindex) {
-            return *slot;
-        }
-        let used: BTreeSet<u32> = self.slots.values().copied().collect();
-        (0..).find(|slot| !used.contains(slot)).unwrap_or(u32::MAX)
+    /// Interface indices of all devices that are known, of one source or of many.
+    pub fn devices(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().map(|(ifindex, _)| ifindex)
+    }
+
+    /// What a device is, `ROLE_*`; none: it is not known.
+    pub fn role(&self, ifindex: u32) -> Option<u32> {
+        self.slots.role(ifindex)
     }
 
     /// Sets or clears [`SOURCE_AT_EDGE`], by whether any device leads to the source.
@@ -409,6 +461,11 @@ impl Registry {
             .set(source, info, 0)
             .map_err(KernelError::map(MAP_SOURCES))
     }
+}
+
+fn addr_key(net: IpNet) -> Option<AddrKey> {
+    let (kind, id) = prefix::key_of(net)?;
+    Some(AddrKey { id, kind, pad: 0 })
 }
 
 /// The fewest prefixes that together are the numbers from `first` to `last`, with their lengths.

@@ -23,6 +23,7 @@ use nix::{
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 #[repr(C)]
 struct ObjGet {
@@ -113,6 +114,12 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
         old_prog_fd: 0,
     };
     bpf(BPF_LINK_UPDATE, &mut attr).map(drop)
+}
+
+/// Detaches a link at once. Removing its last pin does so as well, but some time later. Linux 5.9.
+pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = u32::try_from(link.as_raw_fd()).map_err(io::Error::other)?;
+    bpf(BPF_LINK_DETACH, &mut attr).map(drop)
 }
 
 /// Returns once every program that was running when this was called has ended

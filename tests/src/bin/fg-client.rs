@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Parser;
 use flowguard_tests::client::Outcome;
 use nix::errno::Errno;
+use socket2::{Domain, Socket, Type};
 
 /// Makes TCP connections, closes each at once, and prints as JSON what became of them.
 #[derive(Parser)]
@@ -21,6 +22,9 @@ struct Options {
     /// Destinations, taken in turn: addresses, or ranges FIRST-LAST.
     #[arg(required = true, value_parser = parse_range)]
     to: Vec<Range>,
+    /// Addresses to connect from, taken in turn: addresses, or ranges FIRST-LAST.
+    #[arg(long, value_parser = parse_range)]
+    from: Vec<Range>,
     /// Port to connect to.
     #[arg(long)]
     port: u16,
@@ -65,6 +69,7 @@ fn parse_range(text: &str) -> Result<Range> {
 fn main() -> Result<()> {
     let options = Options::parse();
     let to: Vec<IpAddr> = options.to.iter().flat_map(|r| r.addresses()).collect();
+    let from: Vec<IpAddr> = options.from.iter().flat_map(|r| r.addresses()).collect();
     let next = AtomicU64::new(0);
     let start = Instant::now();
     let worker = || {
@@ -79,7 +84,9 @@ fn main() -> Result<()> {
                 thread::sleep(due.saturating_sub(start.elapsed()));
             }
             let address = to[n as usize % to.len()];
+            let from = (!from.is_empty()).then(|| from[n as usize % from.len()]);
             results.push(attempt(
+                from,
                 SocketAddr::new(address, options.port),
                 Duration::from_millis(options.timeout_ms),
             ));
@@ -99,10 +106,23 @@ fn main() -> Result<()> {
     io::stdout().write_all(b"\n").context("cannot print")
 }
 
-fn attempt(to: SocketAddr, timeout: Duration) -> (Result<(), io::Error>, Duration) {
+fn attempt(
+    from: Option<IpAddr>,
+    to: SocketAddr,
+    timeout: Duration,
+) -> (Result<(), io::Error>, Duration) {
     let start = Instant::now();
-    let result = TcpStream::connect_timeout(&to, timeout);
-    (result.map(drop), start.elapsed())
+    let result = match from {
+        Some(from) => connect_from(from, to, timeout),
+        None => TcpStream::connect_timeout(&to, timeout).map(drop),
+    };
+    (result, start.elapsed())
+}
+
+fn connect_from(from: IpAddr, to: SocketAddr, timeout: Duration) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    socket.connect_timeout(&to.into(), timeout)
 }
 
 fn summary(results: Vec<(Result<(), io::Error>, Duration)>) -> Outcome {

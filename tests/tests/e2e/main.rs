@@ -11,6 +11,7 @@ mod count;
 mod demo;
 mod edge;
 mod engine;
+mod gateway;
 mod harness;
 mod hostile;
 mod lifecycle;
