@@ -9,8 +9,12 @@ use std::{
     process::ExitCode,
 };
 
-/// Where `cargo xtask build` puts the programs, under cargo's target folder.
-const OBJECT: &str = "bpf/flowguard-ebpf.o";
+/// Where `cargo xtask build` puts the programs, under cargo's target folder, and what the library
+/// knows each form of them by.
+const OBJECTS: [(&str, &str); 2] = [
+    ("FLOWGUARD_BPF_OBJECT", "bpf/flowguard-ebpf.o"),
+    ("FLOWGUARD_BPF_OBJECT_LEGACY", "bpf/flowguard-ebpf-legacy.o"),
+];
 
 #[expect(
     clippy::print_stderr,
@@ -18,21 +22,24 @@ const OBJECT: &str = "bpf/flowguard-ebpf.o";
 )]
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
-    let Some(object) = env::var_os("OUT_DIR").and_then(|out| find(Path::new(&out))) else {
-        eprintln!(
-            "the BPF programs ({OBJECT} under the target folder) are not built: run `cargo xtask build`"
-        );
-        return ExitCode::FAILURE;
-    };
-    println!("cargo::rerun-if-changed={}", object.display());
-    println!("cargo::rustc-env=FLOWGUARD_BPF_OBJECT={}", object.display());
+    for (variable, object) in OBJECTS {
+        let found = env::var_os("OUT_DIR").and_then(|out| find(Path::new(&out), object));
+        let Some(found) = found else {
+            eprintln!(
+                "the BPF programs ({object} under the target folder) are not built: run `cargo xtask build`"
+            );
+            return ExitCode::FAILURE;
+        };
+        println!("cargo::rerun-if-changed={}", found.display());
+        println!("cargo::rustc-env={variable}={}", found.display());
+    }
     ExitCode::SUCCESS
 }
 
 /// Looks upwards from cargo's folder for this build script: only cargo knows where its target
 /// folder is, and how deep in it this one.
-fn find(out: &Path) -> Option<PathBuf> {
+fn find(out: &Path, object: &str) -> Option<PathBuf> {
     out.ancestors()
-        .map(|folder| folder.join(OBJECT))
+        .map(|folder| folder.join(object))
         .find(|object| object.is_file())
 }

@@ -4,7 +4,8 @@
 //!
 //! Each attempt has at most one outcome: *established*, *refused*, or *timed out*, which means that
 //! it was unanswered when its socket was closed, when the next attempt between the same ends began,
-//! or when it was [`ANSWER_NS`] old, whichever came first at the hook that remembers it.
+//! or when it was [`crate::settings::Settings::answer_ns`] old, whichever came first at the hook that
+//! remembers it.
 
 use crate::addr::{self, Addr};
 

@@ -7,7 +7,7 @@
 //!
 //! A change of any `repr(C)` type or of the meaning of a field needs a new [`CONTRACT`] version.
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod addr;
 pub mod class;
@@ -22,6 +22,8 @@ pub mod settings;
 pub mod smtp;
 pub mod source;
 pub mod stamp;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod verdict;
 
 #[cfg(feature = "user")]

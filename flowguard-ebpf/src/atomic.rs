@@ -30,7 +30,8 @@ mod fetching {
         unsafe { atomic_or::<u64, u64, { RELAXED }>(to, bits) }
     }
 
-    /// The same for half a word.
+    /// The same for half a word. With relaxed order LLVM 22 drops the fetch of a 32-bit operation whose
+    /// result is only masked (`lock *(u32 *)(r0 + 20) |= w2; w2 &= 0x70`).
     ///
     /// # Safety
     ///
@@ -38,7 +39,7 @@ mod fetching {
     #[inline(always)]
     pub(crate) unsafe fn or32(to: *mut u32, bits: u32) -> u32 {
         // SAFETY: the caller's promise.
-        unsafe { atomic_or::<u32, u32, { RELAXED }>(to, bits) }
+        unsafe { atomic_or::<u32, u32, { AtomicOrdering::SeqCst }>(to, bits) }
     }
 
     /// Stores `new` if `*to` is still `old`, and says so. Linux 5.12.

@@ -10,7 +10,7 @@ use flowguard_common::{
 
 use crate::{atomic, count, maps::FLOWS};
 
-/// Counts what a socket's attempt came to if it ends unanswered, and forgets it.
+/// Counts what a socket's attempt came to if it ends unanswered.
 ///
 /// # Safety
 ///
@@ -24,7 +24,6 @@ pub(crate) unsafe fn settle(stamp: *mut Stamp) {
             let index = index_of((*stamp).source, (*flow).flags);
             count::outcome(&raw mut (*flow).flags, FLOW_TIMED_OUT, index);
         }
-        (*flow).flags = 0;
     }
 }
 

@@ -6,7 +6,6 @@
 
 use flowguard_common::{
     class::CLASSES,
-    counters::Stat,
     settings::Settings,
     source::FallbackKey,
     verdict::{
@@ -383,7 +382,7 @@ fn conform(
             return true;
         }
     }
-    count::stat(Stat::Contended);
+    count::stat(flowguard_common::counters::Stat::Contended);
     true
 }
 

@@ -3,6 +3,7 @@
 //! - [`kernel`]: loads, pins, adopts and attaches the BPF programs; typed handles on their maps.
 //! - [`identity`]: who is behind a uid, a cgroup, a network namespace, a device.
 //! - [`policy`]: pure; counters in, decisions out.
+//! - [`rate`]: rates as people write them.
 //! - [`store`]: what must survive the daemon and does not live in the kernel.
 //! - [`daemon`]: ties them together.
 //! - [`control`]: HTTP and JSON on a unix socket.
@@ -17,4 +18,5 @@ pub mod identity;
 pub mod kernel;
 pub mod model;
 pub mod policy;
+pub mod rate;
 pub mod store;

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
+    container::GATEWAY_MAC,
     lab::Lab,
     process::{Finished, Job, run},
 };
@@ -18,6 +19,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The image, made of busybox.
 const IMAGE: &str = "flowguard-test:1";
+/// The containers' gateway.
+pub const GATEWAY: &str = "10.88.0.1";
 /// Cgroup of the lab under which the containers appear.
 pub const CGROUP: &str = "docker";
 
@@ -48,7 +51,8 @@ impl<'lab> Docker<'lab> {
             .arg(option("--pidfile", home.join("pid")))
             .arg(format!("--host=unix://{}", socket.display()))
             .arg(format!("--cgroup-parent={parent}"))
-            .args(["--bip=10.88.0.1/24", "--storage-driver=vfs"])
+            .arg(format!("--bip={GATEWAY}/24"))
+            .arg("--storage-driver=vfs")
             // The lab routes; translated addresses would only get in the way.
             .args(["--iptables=false", "--ip6tables=false", "--ip-masq=false"])
             // Where CAP_SYS_RESOURCE is missing, runc may not raise the limit.
@@ -88,6 +92,48 @@ impl<'lab> Docker<'lab> {
         let id = id.trim();
         ensure!(id.len() == 64, "no container id: {id:?}");
         Ok(id.to_owned())
+    }
+
+    /// Starts a container whose root has `CAP_NET_ADMIN` and `CAP_NET_RAW` besides what Docker gives
+    /// anyway, and sees the programs and libraries of this machine and the files of the lab. Its
+    /// gateway is [`GATEWAY`]. Returns its full id.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn mighty_container(&self, name: &str) -> Result<String> {
+        self.lab
+            .host()
+            .ip(&[format!("link set docker0 address {GATEWAY_MAC}")])?;
+        let dir = self.lab.dir().display();
+        let mounts = ["/usr:/usr", "/usr/lib:/lib", "/usr/lib64:/lib64"];
+        let mounts = mounts.map(str::to_owned).into_iter();
+        let mut arguments = [
+            "run",
+            "--detach",
+            "--cap-add=NET_ADMIN",
+            "--cap-add=NET_RAW",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        arguments.extend(
+            mounts
+                .chain([format!("{dir}:{dir}")])
+                .map(|mount| format!("--volume={mount}:ro")),
+        );
+        let command = ["--name", name, IMAGE, "/bin/busybox", "sleep", "1000000"];
+        arguments.extend(command.map(str::to_owned));
+        let id = self.ok(&arguments)?;
+        let id = id.trim();
+        ensure!(id.len() == 64, "no container id: {id:?}");
+        Ok(id.to_owned())
+    }
+
+    /// The words before a command that is to run in a container.
+    pub fn prefix(&self, container: &str) -> Vec<String> {
+        let host = format!("--host=unix://{}", self.socket.display());
+        ["/usr/bin/docker", &host, "exec", container]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     /// Runs a busybox command in a container, whatever its exit code.

@@ -37,6 +37,37 @@ impl Guard<'_> {
         Ok(found)
     }
 
+    /// Waits until a source's counters in a class are as they should be, all of them at once.
+    ///
+    /// # Errors
+    /// When that does not happen in time; with what was counted instead.
+    pub fn await_totals(
+        &self,
+        source: &str,
+        class: &str,
+        what: &str,
+        fits: impl Fn(&Totals) -> bool,
+    ) -> Result<Totals> {
+        until(&format!("{source} {class}: {what}"), SOON, || {
+            let found = self.totals(source, class)?;
+            ensure!(fits(&found), "{found:#?}");
+            Ok(found)
+        })
+    }
+
+    /// Waits until an uplink is attached.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub fn await_uplink(&self, interface: &str) -> Result<()> {
+        let hook = format!("uplink {interface}");
+        until(&format!("the hook `{hook}`"), SOON, || {
+            let hooks = self.status()?.hooks;
+            ensure!(hooks.contains(&hook), "{hooks:?}");
+            Ok(())
+        })
+    }
+
     /// Checks how many attempts were counted in all, over all sources and classes.
     ///
     /// # Errors

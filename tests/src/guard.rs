@@ -140,6 +140,38 @@ impl<'lab> Guard<'lab> {
         Ok(kill(pid_of(daemon), Signal::SIGHUP)?)
     }
 
+    /// Stops the daemon as it stands, until the answer is dropped: SIGSTOP, then SIGCONT.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn pause(&self) -> Result<Paused> {
+        let daemon = self.daemon.as_ref().context("the daemon does not run")?;
+        let pid = pid_of(daemon);
+        kill(pid, Signal::SIGSTOP)?;
+        Ok(Paused(pid))
+    }
+
+    /// Runs a `flowguard` command that has to find the daemon by the configuration file alone.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn cli_by_file(&self, args: &[&str]) -> Result<Finished> {
+        let mut command = self.lab.place("tools")?.command(&self.program)?;
+        command.arg("--config").arg(&self.config);
+        run(command.args(args), SOON)
+    }
+
+    /// Starts a `flowguard` command as another user, and does not wait for it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_as(&self, user: User, args: &[&str]) -> Result<Job> {
+        let program = client::publish(&self.program, self.lab.dir())?;
+        let mut command = self.lab.place("tools")?.user(user).command(program)?;
+        command.arg("--socket").arg(self.socket());
+        Job::start(command.args(args))
+    }
+
     /// What the running daemon wrote to its standard error.
     ///
     /// # Errors
@@ -254,6 +286,17 @@ impl Drop for Guard<'_> {
         {
             eprintln!("--- stderr of the daemon\n{log}---");
         }
+    }
+}
+
+/// A daemon that does nothing until this is dropped.
+#[derive(Debug)]
+pub struct Paused(Pid);
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        // Fails when the daemon was killed meanwhile.
+        kill(self.0, Signal::SIGCONT).ok();
     }
 }
 

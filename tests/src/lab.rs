@@ -27,6 +27,8 @@ pub const WORLD: &str = "198.18.0.0/15";
 pub const WORLD6: &str = "2001:db8:1::/64";
 /// The ports that the sink listens on, and one that nobody guards.
 pub const PORTS: [u16; 5] = [25, 465, 587, 2525, UNGUARDED_PORT];
+/// The host's interface to the world.
+pub const UPLINK: &str = "world0";
 /// A port that is not in the configuration.
 pub const UNGUARDED_PORT: u16 = 8080;
 

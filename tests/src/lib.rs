@@ -12,6 +12,7 @@
 //! by side and never touch the machine's network. Everything carries the test process's pid in
 //! its name; what a killed test run leaves behind is swept by the next one ([`sweep`]).
 
+pub mod bench;
 pub mod bypass_raw;
 pub mod cgroup;
 pub mod client;
@@ -22,6 +23,7 @@ pub mod expect;
 pub mod guard;
 pub mod lab;
 pub mod lan;
+pub mod lxc;
 pub mod mta;
 pub mod netns;
 pub mod place;

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -75,6 +76,7 @@ impl Postfix {
                 chown(&path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))?;
             }
         }
+        certificate(&home)?;
         fs::write(home.join("etc/main.cf"), main_cf(&home, mailman))?;
         fs::write(home.join("etc/master.cf"), MASTER)?;
         let place = Place::default()
@@ -127,12 +129,37 @@ impl Postfix {
 /// # Errors
 /// When Debian's package swaks is missing or it does not end in time.
 pub fn swaks(place: &Place, body: &str) -> Result<Finished> {
+    swaks_to(place, MAILBOX, body, &[])
+}
+
+/// The same to any recipient, with more options. Exit code 24: the recipient was refused.
+///
+/// # Errors
+/// As [`swaks`].
+pub fn swaks_to(place: &Place, to: &str, body: &str, options: &[&str]) -> Result<Finished> {
     let mut command = place.command("/usr/bin/swaks")?;
     command
-        .args(["--server", ADDRESS, "--port", "25", "--to", MAILBOX])
+        .args(["--server", ADDRESS, "--port", "25", "--to", to])
         .args(["--from", "shop@tenant.test", "--helo", "tenant.test"])
-        .args(["--body", body]);
+        .args(["--body", body])
+        .args(options);
     run(&mut command, PATIENCE).context("is swaks installed?")
+}
+
+/// A key and a certificate of its own, for TLS.
+fn certificate(home: &Path) -> Result<()> {
+    let mut command = Command::new("openssl");
+    command
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
+        .args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"])
+        .args(["-subj", "/CN=mx.flowguard.test", "-keyout"])
+        .arg(home.join("etc/key.pem"))
+        .arg("-out")
+        .arg(home.join("etc/cert.pem"));
+    run(&mut command, PATIENCE)
+        .context("is openssl installed?")?
+        .expect_code(0)?;
+    Ok(())
 }
 
 fn main_cf(home: &Path, mailman: User) -> String {
@@ -150,6 +177,10 @@ inet_interfaces = all
 inet_protocols = ipv4
 alias_maps =
 smtpd_peername_lookup = no
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {home}/etc/cert.pem
+smtpd_tls_key_file = {home}/etc/key.pem
+smtpd_tls_session_cache_database =
 smtpd_relay_restrictions = reject_unauth_destination
 virtual_mailbox_domains = flowguard.test
 virtual_mailbox_base = {home}/mail

@@ -35,6 +35,56 @@ pub struct Totals {
     pub would_deny: u64,
     /// First contacts with a destination.
     pub destinations: u64,
+    /// SYNs seen again.
+    pub retransmits: u64,
+    /// Attempts that the other side accepted.
+    pub established: u64,
+    /// Attempts that the other side refused.
+    pub refused: u64,
+    /// Attempts that nobody answered.
+    pub timed_out: u64,
+    /// Attempts sent to the smarthost instead.
+    pub redirected: u64,
+    /// Bytes of payload sent.
+    pub bytes: u64,
+    /// Replies of mail servers.
+    pub replies: Replies,
+    /// Messages that mail servers were ready to take.
+    pub messages: u64,
+    /// Connections that turned to TLS.
+    pub encrypted: u64,
+    /// How long connections were open, milliseconds.
+    pub open_ms: u64,
+}
+
+/// Replies of mail servers by their first digit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Replies {
+    /// Done.
+    #[serde(rename = "2xx")]
+    pub ok: u64,
+    /// Go on.
+    #[serde(rename = "3xx")]
+    pub more: u64,
+    /// Not now.
+    #[serde(rename = "4xx")]
+    pub later: u64,
+    /// No.
+    #[serde(rename = "5xx")]
+    pub never: u64,
+}
+
+/// A mail server's reply that says no.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Reply {
+    /// Class.
+    pub class: String,
+    /// The server.
+    pub server: String,
+    /// Its port.
+    pub port: u16,
+    /// First line.
+    pub text: String,
 }
 
 /// `status --json`, as far as tests look at it.
@@ -50,8 +100,32 @@ pub struct Status {
     pub hooks: Vec<String>,
     /// Whether a running guard was taken over.
     pub adopted: bool,
+    /// What the programs count about themselves.
+    pub kernel: BTreeMap<String, u64>,
+    /// Events that the daemon took in.
+    pub events_received: u64,
+    /// How full the kernel's tables are.
+    pub tables: BTreeMap<String, TableUse>,
     /// What is wrong.
     pub warnings: Vec<String>,
+}
+
+impl Status {
+    /// What the programs count under this name.
+    pub fn counted(&self, name: &str) -> u64 {
+        self.kernel.get(name).copied().unwrap_or_default()
+    }
+}
+
+/// How full a table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct TableUse {
+    /// Entries there are.
+    pub used: u64,
+    /// Entries there is room for.
+    pub capacity: u64,
+    /// How often there was no room.
+    pub refused: u64,
 }
 
 /// An element of `events --json`.
@@ -139,4 +213,6 @@ pub struct Detail {
     pub verdicts: Vec<Verdict>,
     /// Its last attempts, newest first.
     pub events: Vec<Event>,
+    /// Replies that said no to it, newest first.
+    pub replies: Vec<Reply>,
 }

@@ -50,13 +50,23 @@ pub(crate) fn everything(ready: &Ready, release: bool) -> Result<PathBuf> {
     Ok(paths::target()?.join(profile).join("flowguard"))
 }
 
-/// Builds the BPF programs into the object that the binary embeds.
+/// The two forms of the BPF programs: the features they are built with, and the object's name,
+/// by which `flowguard/build.rs` finds it.
+pub(crate) const FORMS: [(&[&str], &str); 2] = [
+    // For kernels before 5.12. First, so that what is left in cargo's folder is the usual form.
+    (&["--features", "legacy"], "flowguard-ebpf-legacy.o"),
+    (&[], "flowguard-ebpf.o"),
+];
+
+/// Builds the BPF programs into the objects that the binary embeds.
 pub(crate) fn object(ready: &Ready) -> Result<()> {
-    invoke::run(bpf_cargo(ready, "build")?.arg("--release"))?;
-    let built = paths::bpf_target()?
-        .join(TARGET)
-        .join("release/flowguard-ebpf");
-    copy_if_different(&built, &paths::bpf_object()?)
+    let target = paths::bpf_target()?;
+    let built = target.join(TARGET).join("release/flowguard-ebpf");
+    for (features, object) in FORMS {
+        invoke::run(bpf_cargo(ready, "build")?.arg("--release").args(features))?;
+        copy_if_different(&built, &target.join(object))?;
+    }
+    Ok(())
 }
 
 /// A cargo command on the BPF programs' crate, for their target.

@@ -19,14 +19,22 @@ pub(crate) struct Options {}
 pub(crate) fn run(_: &Options) -> Result<()> {
     let ready = setup::ensure(Needs::Lint, CoreChoice::default())?;
     invoke::run(invoke::cargo().args(["fmt", "--all", "--check"]))?;
+    invoke::run(
+        invoke::cargo()
+            .args(["fmt", "--check", "--manifest-path"])
+            .arg("flowguard-common/fuzz/Cargo.toml"),
+    )?;
 
     let deny = ["--", "--deny", "warnings"];
-    invoke::run(
-        build::bpf_cargo(&ready, "clippy")?
-            .arg("--release")
-            .args(deny),
-    )?;
-    // The host's crates embed the object, so there is nothing to check without it.
+    for (features, _) in build::FORMS {
+        invoke::run(
+            build::bpf_cargo(&ready, "clippy")?
+                .arg("--release")
+                .args(features)
+                .args(deny),
+        )?;
+    }
+    // The host's crates embed the objects, so there is nothing to check without it.
     build::object(&ready)?;
     invoke::run(
         invoke::cargo()

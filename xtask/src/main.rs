@@ -10,6 +10,7 @@ use clap::Parser;
 mod build;
 mod demo;
 mod deny;
+mod fuzz;
 mod invoke;
 mod lint;
 mod out;
@@ -29,6 +30,7 @@ enum Command {
     Test(test::Options),
     Lint(lint::Options),
     Deny(deny::Options),
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Deny(options) => deny::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

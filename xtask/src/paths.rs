@@ -29,11 +29,6 @@ pub(crate) fn bpf_target() -> Result<PathBuf> {
     Ok(target()?.join("bpf"))
 }
 
-/// The built BPF programs. `flowguard/build.rs` looks for this file by its last two names.
-pub(crate) fn bpf_object() -> Result<PathBuf> {
-    Ok(bpf_target()?.join("flowguard-ebpf.o"))
-}
-
 /// The root that `cargo install` is given for tools of our own; they survive `git clean` and go
 /// with `cargo clean`.
 pub(crate) fn tools() -> Result<PathBuf> {

@@ -175,7 +175,7 @@ fn end(frame: &impl Frame, at: u32, said: u16) -> u32 {
 ///
 /// The compiler, left to itself, makes a copy of this walk for each version and each step, with
 /// what it knows there, and the verifier then goes along each copy by itself: 813,372 instructions
-/// instead of 5,033 (Linux 6.18). What it cannot see into, it leaves in one piece.
+/// instead of some 5,000 (Linux 6.18). What it cannot see into, it leaves in one piece.
 #[inline(always)]
 fn follow(frame: &impl Frame, mut upper: Upper) -> Result<Upper, Kind> {
     upper.version.extensions = black_box(upper.version.extensions);

@@ -10,6 +10,17 @@ const IPV6: u16 = 0x86dd;
 pub(super) const VLAN: u16 = 0x8100;
 pub(super) const QINQ: u16 = 0x88a8;
 
+/// RFC 5332, section 3.
+const MPLS: u16 = 0x8847;
+/// The same, for a label that the sender's neighbour did not choose.
+const MPLS_UPSTREAM: u16 = 0x8848;
+/// PPP over Ethernet, once a session is up (RFC 2516, section 4).
+const PPPOE: u16 = 0x8864;
+/// IEEE 802.1AE, clause 9.
+const MACSEC: u16 = 0x88e5;
+/// A whole frame behind a provider's tag (IEEE 802.1ah).
+const BACKBONE: u16 = 0x88e7;
+
 /// The version that the IP header must have, and where it is.
 type Start = (u8, u32);
 
@@ -29,6 +40,7 @@ pub(super) fn ethernet(frame: &impl Frame) -> Result<Start, Kind> {
         IPV4 => Ok((4, at + 2)),
         IPV6 => Ok((6, at + 2)),
         VLAN | QINQ => Err(Kind::Unparsed),
+        MPLS | MPLS_UPSTREAM | PPPOE | MACSEC | BACKBONE => Err(Kind::Encapsulated),
         _ => Err(Kind::Other),
     }
 }

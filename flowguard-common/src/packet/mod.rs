@@ -13,6 +13,8 @@ mod link;
 mod upper;
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod tests;
 
 use crate::{addr::Addr, source::LINK_IP};

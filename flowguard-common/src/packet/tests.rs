@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{
     ip::{AUTHENTICATION, DESTINATION_OPTIONS, FRAGMENT, HOP_BY_HOP, IPV4_MORE_FRAGMENTS, ROUTING},
     link::{IPV4 as ETHERTYPE_IPV4, QINQ as ETHERTYPE_QINQ, VLAN as ETHERTYPE_VLAN},
-    upper::{GRE, IP_IN_IP, IPV6_IN_IP, TCP, UDP, VXLAN_PORT},
+    upper::{TCP, UDP},
     *,
 };
 use crate::addr;
@@ -150,6 +150,45 @@ fn later_fragments_and_other_protocols_are_other() {
 }
 
 #[test]
+fn no_bit_of_an_offset_is_missed() {
+    for bit in 1..13 {
+        assert_eq!(parse_ip(&v4(0, 1 << bit).as_slice()).kind, Kind::Other);
+    }
+    for bit in 3..16 {
+        let [high, low] = (1_u16 << bit).to_be_bytes();
+        let packet = v6(&[(FRAGMENT, vec![0, 0, high, low, 0, 0, 0, 0])]);
+        assert_eq!(parse_ip(&packet.as_slice()).kind, Kind::Other);
+    }
+}
+
+#[test]
+fn a_packet_that_ends_in_its_own_header_is_unparsed() {
+    let mut packet = v4(8, 0);
+    packet[3] = 27;
+    for protocol in [TCP, UDP, 1, 47] {
+        packet[9] = protocol;
+        assert_eq!(parse_ip(&packet.as_slice()).kind, Kind::Unparsed);
+        assert_eq!(parse_ip(&&v6_to(protocol)[..39]).kind, Kind::Unparsed);
+    }
+}
+
+fn v6_to(protocol: u8) -> Vec<u8> {
+    let mut packet = v6(&[]);
+    packet[6] = protocol;
+    packet
+}
+
+#[test]
+fn a_tcp_header_of_fewer_than_five_words_has_the_payload_behind_five() {
+    let mut packet = v4(0, 0);
+    packet[3] += 3;
+    packet.extend(b"220");
+    packet[32] = 0x40;
+    let Packet { kind, segment } = parse_ip(&packet.as_slice());
+    assert_eq!((kind, segment.payload, segment.bytes), (Kind::Tcp, 40, 3));
+}
+
+#[test]
 fn ipv6_extension_headers_are_walked() {
     let want = expected([0xaa; 16], [0xbb; 16]);
     let hop = (HOP_BY_HOP, vec![0; 8]);
@@ -215,19 +254,40 @@ fn tiny_first_fragments_hide() {
 
 #[test]
 fn tunnels_are_noticed() {
-    for protocol in [IP_IN_IP, IPV6_IN_IP, GRE] {
+    let is_tunnel = |protocol, port: u16| {
         let mut packet = v4(0, 0);
         packet[9] = protocol;
-        assert_eq!(placeless_ip(&packet.as_slice()).kind, Kind::Encapsulated);
-        let mut packet = v6(&[]);
-        packet[6] = protocol;
-        assert_eq!(placeless_ip(&packet.as_slice()).kind, Kind::Encapsulated);
-    }
-    let mut vxlan = v4(0, 0);
-    vxlan[9] = UDP;
-    assert_eq!(placeless_ip(&vxlan.as_slice()).kind, Kind::Other);
-    vxlan[22..24].copy_from_slice(&VXLAN_PORT.to_be_bytes());
-    assert_eq!(placeless_ip(&vxlan.as_slice()).kind, Kind::Encapsulated);
+        packet[22..24].copy_from_slice(&port.to_be_bytes());
+        let mut behind = v6(&[(DESTINATION_OPTIONS, vec![0; 8])]);
+        behind[40] = protocol;
+        behind[50..52].copy_from_slice(&port.to_be_bytes());
+        let [found, again] =
+            [packet, behind].map(|packet| parse_ip(&packet.as_slice()).kind == Kind::Encapsulated);
+        assert_eq!(found, again, "{protocol} {port}");
+        found
+    };
+    let tunnels: Vec<u8> = (0..=u8::MAX)
+        .filter(|protocol| is_tunnel(*protocol, 25))
+        .collect();
+    assert_eq!(tunnels, [4, 41, 47, 50, 97, 115, 137, 143]);
+    let ports: Vec<u16> = (0..=u16::MAX)
+        .filter(|port| is_tunnel(UDP, *port))
+        .collect();
+    assert_eq!(ports, [1701, 3544, 4500, 4754, 4789, 6081, 8472]);
+    let types: Vec<u16> = (0..=u16::MAX)
+        .filter(|ethertype| {
+            let frame = ethernet(&[ETHERTYPE_VLAN], *ethertype);
+            parse_ethernet(&frame.as_slice()).kind == Kind::Encapsulated
+        })
+        .collect();
+    assert_eq!(types, [0x8847, 0x8848, 0x8864, 0x88e5, 0x88e7]);
+}
+
+#[test]
+fn a_third_tag_is_not_followed() {
+    let mut frame = ethernet(&[ETHERTYPE_QINQ, ETHERTYPE_VLAN, ETHERTYPE_VLAN], 0x0800);
+    frame.extend(v4(0, 0));
+    assert_eq!(parse_ethernet(&frame.as_slice()).kind, Kind::Unparsed);
 }
 
 #[test]

@@ -3,14 +3,41 @@
 use super::{Frame, Kind, Packet, Segment, TCP_SYN, ip::Upper};
 
 // https://www.iana.org/assignments/protocol-numbers
-pub(super) const IP_IN_IP: u8 = 4;
 pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
-pub(super) const IPV6_IN_IP: u8 = 41;
-pub(super) const GRE: u8 = 47;
+/// RFC 2003.
+const IP_IN_IP: u8 = 4;
+/// RFC 4213, section 3.
+const IPV6_IN_IP: u8 = 41;
+/// RFC 2784.
+const GRE: u8 = 47;
+/// RFC 4303; what is in it cannot be read, whether that is a tunnel or not.
+const ESP: u8 = 50;
+/// RFC 3378.
+const ETHERNET_IN_IP: u8 = 97;
+/// RFC 3931, section 4.1.1.
+const L2TP: u8 = 115;
+/// RFC 4023, section 3.
+const MPLS_IN_IP: u8 = 137;
+/// RFC 8986, section 10.1.
+const ETHERNET: u8 = 143;
 
 // https://www.iana.org/assignments/service-names-port-numbers
-pub(super) const VXLAN_PORT: u16 = 4789;
+/// RFC 2661, section 8.1; RFC 3931, section 4.1.2.
+const L2TP_PORT: u16 = 1701;
+/// RFC 4380, section 2.7.
+const TEREDO_PORT: u16 = 3544;
+/// RFC 3948, section 2: ESP.
+const IPSEC_PORT: u16 = 4500;
+/// RFC 8086, section 8.3.
+const GRE_PORT: u16 = 4754;
+/// RFC 7348, section 5.
+const VXLAN_PORT: u16 = 4789;
+/// RFC 8926, section 3.3.
+const GENEVE_PORT: u16 = 6081;
+/// What Linux takes for VXLAN unless told otherwise (drivers/net/vxlan/vxlan_core.c), and with it
+/// some container networks.
+const LINUX_VXLAN_PORT: u16 = 8472;
 
 /// Without options (RFC 9293, section 3.1).
 const TCP_BYTES: u32 = 20;
@@ -20,7 +47,9 @@ pub(super) fn packet(frame: &impl Frame, upper: &Upper) -> Result<Packet, Kind> 
     match upper.protocol {
         TCP => tcp(frame, upper),
         UDP => Err(udp(frame, upper)),
-        IP_IN_IP | IPV6_IN_IP | GRE => Err(Kind::Encapsulated),
+        IP_IN_IP | IPV6_IN_IP | GRE | ESP | ETHERNET_IN_IP | L2TP | MPLS_IN_IP | ETHERNET => {
+            Err(Kind::Encapsulated)
+        }
         _ => Err(Kind::Other),
     }
 }
@@ -31,7 +60,8 @@ fn udp(frame: &impl Frame, upper: &Upper) -> Kind {
         return Kind::Unparsed;
     };
     match u16::from_be_bytes([high, low]) {
-        VXLAN_PORT => Kind::Encapsulated,
+        L2TP_PORT | TEREDO_PORT | IPSEC_PORT | GRE_PORT | VXLAN_PORT | GENEVE_PORT
+        | LINUX_VXLAN_PORT => Kind::Encapsulated,
         _ => Kind::Other,
     }
 }

@@ -52,31 +52,30 @@ pub(crate) unsafe fn on_segment(ctx: &TcContext, segment: &Segment, answered: &A
         ack: segment.ack,
         bytes: segment.bytes,
     };
-    // SAFETY: the caller's promise, here and below.
-    let answer = unsafe { core::ptr::read_volatile(flow).answer(&reply) };
-    match answer {
-        Answer::Nothing => {}
-        Answer::Established => unsafe {
-            (*flow).next = segment.seq.wrapping_add(1);
-            (*flow).line = 0;
-            count::outcome(&raw mut (*flow).flags, FLOW_ESTABLISHED, index);
-        },
-        Answer::Refused => unsafe {
-            count::outcome(&raw mut (*flow).flags, FLOW_REFUSED, index);
-        },
-        Answer::Closed => unsafe { flows::close(flow, index, now_ns) },
-        Answer::Payload { skip, lost } => unsafe {
-            (*flow).next = segment.seq.wrapping_add(segment.bytes);
-            if lost {
-                (*flow).line = LOST;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match core::ptr::read_volatile(flow).answer(&reply) {
+            Answer::Nothing => {}
+            Answer::Established => {
+                (*flow).next = segment.seq.wrapping_add(1);
+                (*flow).line = 0;
+                count::outcome(&raw mut (*flow).flags, FLOW_ESTABLISHED, index);
             }
-            if (*flow).flags & FLOW_ENCRYPTED == 0 {
-                read(ctx, segment, skip, answered);
+            Answer::Refused => count::outcome(&raw mut (*flow).flags, FLOW_REFUSED, index),
+            Answer::Closed => flows::close(flow, index, now_ns),
+            Answer::Payload { skip, lost } => {
+                (*flow).next = segment.seq.wrapping_add(segment.bytes);
+                if lost {
+                    (*flow).line = LOST;
+                }
+                if (*flow).flags & FLOW_ENCRYPTED == 0 {
+                    read(ctx, segment, skip, answered);
+                }
+                if segment.flags & TCP_ENDS != 0 {
+                    flows::close(flow, index, now_ns);
+                }
             }
-            if segment.flags & TCP_ENDS != 0 {
-                flows::close(flow, index, now_ns);
-            }
-        },
+        }
     }
 }
 

@@ -267,6 +267,7 @@ fn stamp(ctx: &SockAddrContext, settings: &Settings, left: &Left) {
     // SAFETY: storage of a socket that this hook holds.
     unsafe {
         flows::settle(stored);
+        (*stored).flow.flags = 0;
         let made = (*stored).flags & STAMP_MADE;
         if left.decision == Decision::Deny {
             (*stored).flags = made;

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::{args::Globals, output::Output, view::View};
-use crate::{config::Config, control::client::Client};
+use crate::{
+    config::{self, Config},
+    control::client::Client,
+};
 
 /// Where the configuration is looked for unless `--config` says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/flowguard/flowguard.toml";
@@ -26,20 +29,17 @@ impl Context {
     /// `--socket` has the last word.
     pub(super) fn config(&self) -> anyhow::Result<Config> {
         let usual = Path::new(DEFAULT_CONFIG);
-        let mut config = match &self.globals.config {
+        let config = match &self.globals.config {
             Some(path) => Config::load(path)?,
             // What cannot be looked at is not taken for absent: loading it tells why.
             None if !matches!(usual.try_exists(), Ok(false)) => Config::load(usual)?,
             None => Config::embedded()?,
         };
-        if let Some(socket) = &self.globals.socket {
-            config.paths.control_socket.clone_from(socket);
-        }
-        Ok(config)
+        Ok(config.with_socket(self.globals.socket.as_deref()))
     }
 
-    /// The daemon. A broken file in the usual place is no reason not to reach it: it may be what
-    /// has to be repaired, and the daemon runs with what it read before.
+    /// The daemon. A broken file is no reason not to reach it: it may be what has to be repaired,
+    /// and the daemon runs with what it read before.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
         Ok(Client::new(self.socket()?))
     }
@@ -48,17 +48,27 @@ impl Context {
         if let Some(socket) = &self.globals.socket {
             return Ok(socket.clone());
         }
-        match self.config() {
-            Err(error) if self.globals.config.is_none() => {
-                let socket = Config::embedded()?.paths.control_socket;
-                self.output.note(&format!(
-                    "flowguard: {error:#}\nflowguard: trying the daemon at {} all the same",
-                    socket.display()
+        let broken = match self.config() {
+            Ok(config) => return Ok(config.paths.control_socket),
+            Err(error) => error,
+        };
+        let named = self.globals.config.as_deref();
+        let socket = match config::socket_of(named.unwrap_or(Path::new(DEFAULT_CONFIG))) {
+            Some(socket) => socket,
+            None if named.is_none() => Config::embedded()?.paths.control_socket,
+            // Whose socket is the usual one? An order must not go to another daemon.
+            None => {
+                return Err(broken.context(
+                    "the file does not tell where its daemon is: repair it, or say where with \
+                     `--socket PATH`",
                 ));
-                Ok(socket)
             }
-            config => Ok(config?.paths.control_socket),
-        }
+        };
+        self.output.note(&format!(
+            "flowguard: {broken:#}\nflowguard: trying the daemon at {} all the same",
+            socket.display()
+        ));
+        Ok(socket)
     }
 
     /// Waits for an answer.

@@ -12,6 +12,7 @@ mod exit;
 mod live;
 mod man;
 mod order;
+mod outcome;
 mod output;
 mod reload;
 mod run;
@@ -51,8 +52,7 @@ enum Command {
     Show(show::Args),
     Events(events::Args),
     Verdicts(verdicts::Args),
-    /// Refuse a source's new connections, in observe mode as well
-    Block(order::Args),
+    Block(order::Block),
     Unblock(unblock::Args),
     /// Let a source pass whatever the rules and ceilings say
     Allow(order::Args),
@@ -123,6 +123,10 @@ mod tests {
             "flowguard show user:alice --json",
             "flowguard events --follow",
             "flowguard block user:alice --class direct --class relay --for 10m --reason spam",
+            "flowguard block user:alice --sever --for 10m",
+            "flowguard block user:alice --redirect --class direct",
+            "flowguard block user:alice --limit 10/1h --burst 5",
+            "flowguard block user:alice --new-destinations 1/30s",
             "flowguard allow addr:192.0.2.0/24",
             "flowguard unblock --all",
             "flowguard unblock container:web",
@@ -138,6 +142,8 @@ mod tests {
             "flowguard show alice",
             "flowguard block user:alice --for 0s",
             "flowguard block user:alice --class smtp",
+            "flowguard block user:alice --sever --redirect",
+            "flowguard allow user:alice --sever",
             "flowguard unblock",
             "flowguard unblock user:alice --all",
             "flowguard sources --sort size",

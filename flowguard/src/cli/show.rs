@@ -8,6 +8,7 @@ use super::{
     args,
     context::Context,
     exit::Exit,
+    outcome,
     table::{Column, Table, plain},
     verdicts,
     view::{self, Tone, View},
@@ -52,6 +53,7 @@ fn is_in_force(view: &View, verdict: &VerdictRecord) -> bool {
 fn render(view: &View, mode: Mode, detail: &SourceDetail) -> String {
     let mut text = who(view, detail);
     text.push_str(&counted(view, detail));
+    text.push_str(&outcome::of_classes(&detail.summary.classes));
     let (current, past): (Vec<_>, Vec<_>) = detail
         .verdicts
         .iter()
@@ -68,6 +70,7 @@ fn render(view: &View, mode: Mode, detail: &SourceDetail) -> String {
         text.push_str(&verdicts::render(view, &past));
     }
     text.push_str(&recent(view, &detail.events));
+    text.push_str(&outcome::replies(view, &detail.replies));
     text
 }
 
@@ -127,7 +130,7 @@ fn counted(view: &View, detail: &SourceDetail) -> String {
 
 /// A verdict in force: what, since when, until when, by whom, why, and on what evidence.
 fn explain(view: &View, mode: Mode, verdict: &VerdictRecord) -> String {
-    let word = view::action(verdict.action);
+    let word = verdict.action.word();
     let mut text = format!(
         "\nVERDICT IN FORCE: {} {}\n",
         view.paint(Tone::of(word), word),
@@ -164,7 +167,7 @@ fn explain(view: &View, mode: Mode, verdict: &VerdictRecord) -> String {
             ),
         );
     }
-    line("effect", effect(mode, verdict));
+    line("effect", &effect(mode, verdict));
     if !verdict.events.is_empty() {
         line("destinations", &listed(&destinations(&verdict.events)));
     }
@@ -172,18 +175,39 @@ fn explain(view: &View, mode: Mode, verdict: &VerdictRecord) -> String {
     if !processes.is_empty() {
         line("processes", &listed(&processes));
     }
+    if let Some(reply) = verdict.replies.first() {
+        line("last reply", &escape(&reply.text));
+    }
     line("record", &verdict.record.to_string());
     text
 }
 
-fn effect(mode: Mode, verdict: &VerdictRecord) -> &'static str {
+fn effect(mode: Mode, verdict: &VerdictRecord) -> String {
+    let rate = || {
+        verdict
+            .limit
+            .map_or_else(|| "a rate".to_owned(), view::rate)
+    };
     match (verdict.action, mode, &verdict.rule) {
-        (ActionName::Allow, ..) => "everything passes, whatever the rules say",
+        (ActionName::Allow, ..) => "everything passes, whatever the rules say".to_owned(),
         (_, Mode::Observe, Some(_)) => {
             "none: in observe mode what it would refuse passes, and is counted as would-deny"
+                .to_owned()
         }
-        (ActionName::Limit, ..) => "new connections beyond a rate are refused",
-        (ActionName::Block, ..) => "new connections are refused",
+        (ActionName::NewDestinations, ..) => {
+            format!(
+                "servers it knows stay open to it; new ones are refused beyond {}",
+                rate()
+            )
+        }
+        (ActionName::Limit, ..) => format!("new connections beyond {} are refused", rate()),
+        (ActionName::Redirect, ..) => {
+            "new connections go to the smarthost, or are refused where there is none".to_owned()
+        }
+        (ActionName::Block, ..) => "new connections are refused".to_owned(),
+        (ActionName::Sever, ..) => {
+            "new connections are refused, and packets of open ones dropped".to_owned()
+        }
     }
 }
 
@@ -277,7 +301,7 @@ fn recent(view: &View, events: &[Event]) -> String {
 mod tests {
     use super::{super::testing, *};
     use crate::{
-        control::api::Source,
+        control::api::{Limit, Source},
         model::{ClassName, Totals},
     };
 
@@ -400,6 +424,18 @@ No verdict is in force.
         assert_eq!(
             effect(Mode::Observe, &by_hand),
             "new connections are refused"
+        );
+        let limited = VerdictRecord {
+            action: ActionName::Limit,
+            limit: Some(Limit {
+                burst: 10,
+                interval_ns: 360_000_000_000,
+            }),
+            ..by_hand
+        };
+        assert_eq!(
+            effect(Mode::Observe, &limited),
+            "new connections beyond 10 at once and then one every 6m are refused"
         );
     }
 

@@ -105,8 +105,6 @@ fn render(view: &View, sources: &[Source]) -> String {
             Column::Number("SUBMISSION"),
             Column::Number("RELAY"),
             Column::Number("DESTINATIONS"),
-            Column::Number("DENIED"),
-            Column::Number("WOULD-DENY"),
             Column::Text("LAST"),
             Column::Text("VERDICT"),
         ],
@@ -120,15 +118,12 @@ fn render(view: &View, sources: &[Source]) -> String {
                     .map_or_else(|| "-".to_owned(), |totals| totals.attempts.to_string()),
             )
         };
-        let sum = sum(source);
         table.row([
             plain(escape(&source.source)),
             attempts(ClassName::Direct),
             attempts(ClassName::Submission),
             attempts(ClassName::Relay),
-            plain(sum.destinations),
-            plain(sum.denied),
-            plain(sum.would_deny),
+            plain(sum(source).destinations),
             plain(
                 source
                     .last_seen
@@ -137,18 +132,76 @@ fn render(view: &View, sources: &[Source]) -> String {
             verdict_cell(source),
         ]);
     }
-    table.render()
+    table.render() + &outcomes(view, sources)
+}
+
+/// A heading and what stands below it.
+type Outcome = (&'static str, fn(&Totals) -> u64);
+
+/// What can come of an attempt, in the order of its life.
+const OUTCOMES: [Outcome; 10] = [
+    ("DENIED", |totals| totals.denied),
+    ("WOULD-DENY", |totals| totals.would_deny),
+    ("REDIRECTED", |totals| totals.redirected),
+    ("ESTABLISHED", |totals| totals.established),
+    ("REFUSED", |totals| totals.refused),
+    ("TIMED-OUT", |totals| totals.timed_out),
+    ("MESSAGES", |totals| totals.messages),
+    ("4XX", |totals| totals.replies.later),
+    ("5XX", |totals| totals.replies.never),
+    ("TLS", |totals| totals.encrypted),
+];
+
+/// A second table, since both in one are too wide for a terminal: those of whom there is something
+/// to tell, and the columns in which there is.
+fn outcomes(view: &View, sources: &[Source]) -> String {
+    let sums: Vec<_> = sources
+        .iter()
+        .map(|source| (source, sum(source)))
+        .filter(|(_, sum)| OUTCOMES.iter().any(|(_, of)| of(sum) > 0))
+        .collect();
+    if sums.is_empty() {
+        return String::new();
+    }
+    let told: Vec<_> = OUTCOMES
+        .iter()
+        .filter(|(_, of)| sums.iter().any(|(_, sum)| of(sum) > 0))
+        .collect();
+    let mut columns = vec![Column::Text("WHAT CAME OF IT")];
+    columns.extend(told.iter().map(|(heading, _)| Column::Number(heading)));
+    let mut table = Table::new(view, &columns);
+    for (source, sum) in &sums {
+        let mut row = vec![plain(escape(&source.source))];
+        row.extend(told.iter().map(|(_, of)| plain(of(sum))));
+        table.row(row);
+    }
+    format!("\n{}", table.render())
 }
 
 #[cfg(test)]
 mod tests {
     use super::{super::testing, *};
+    use crate::model::Replies;
 
     fn some() -> [Source; 3] {
+        let refused = Totals {
+            established: 9,
+            replies: Replies {
+                never: 7,
+                ..Replies::default()
+            },
+            ..testing::totals(9, 1, 0)
+        };
         let loud = testing::source(
             "alice",
             &[
-                (ClassName::Direct, testing::totals(4_120, 311, 120)),
+                (
+                    ClassName::Direct,
+                    Totals {
+                        established: 60,
+                        ..testing::totals(4_120, 311, 120)
+                    },
+                ),
                 (ClassName::Relay, testing::totals(2, 1, 0)),
             ],
         );
@@ -159,10 +212,7 @@ mod tests {
             },
             Source {
                 exempt: Some("newsletter".to_owned()),
-                ..testing::source(
-                    "b\u{1b}[2Jb",
-                    &[(ClassName::Submission, testing::totals(9, 1, 0))],
-                )
+                ..testing::source("b\u{1b}[2Jb", &[(ClassName::Submission, refused)])
             },
             testing::source("carol", &[]),
         ]
@@ -173,10 +223,14 @@ mod tests {
         assert_eq!(
             render(&testing::view(), &some()),
             "\
-SOURCE            DIRECT  SUBMISSION  RELAY  DESTINATIONS  DENIED  WOULD-DENY  LAST        VERDICT
-user:alice          4120           -      2           312     120           0  1m 30s ago  block
-user:b\\u{1b}[2Jb       -           9      -             1       0           0  1m 30s ago  exempt (newsletter)
-user:carol             -           -      -             0       0           0  -           -
+SOURCE            DIRECT  SUBMISSION  RELAY  DESTINATIONS  LAST        VERDICT
+user:alice          4120           -      2           312  1m 30s ago  block
+user:b\\u{1b}[2Jb       -           9      -             1  1m 30s ago  exempt (newsletter)
+user:carol             -           -      -             0  -           -
+
+WHAT CAME OF IT   DENIED  ESTABLISHED  5XX
+user:alice           120           60    0
+user:b\\u{1b}[2Jb       0            9    7
 "
         );
     }

@@ -8,7 +8,7 @@ use super::{
     view::{self, Tone, View},
 };
 use crate::{
-    control::api::Status,
+    control::api::{Status, TableUse},
     model::{Mode, escape},
 };
 
@@ -57,6 +57,11 @@ fn hooks(hooks: &[String]) -> String {
     }
 }
 
+/// Whether a table is four fifths full, or somebody found no room in it.
+const fn worth_a_look(usage: &TableUse) -> bool {
+    usage.refused > 0 || usage.used.saturating_mul(5) >= usage.capacity.saturating_mul(4)
+}
+
 fn render(view: &View, status: &Status) -> String {
     let config = status
         .config
@@ -96,8 +101,12 @@ fn render(view: &View, status: &Status) -> String {
             format!("{} of {}", status.sources, status.source_capacity),
         ),
         ("verdicts", status.verdicts.to_string()),
+        ("smarthosts", escape(&status.smarthosts.join(", "))),
     ] {
-        text.push_str(&format!("{name:<10}{value}\n"));
+        if value.is_empty() {
+            continue;
+        }
+        text.push_str(&format!("{name:<12}{value}\n"));
     }
     if !status.totals.is_empty() {
         let mut table = Table::new(
@@ -135,6 +144,32 @@ fn render(view: &View, status: &Status) -> String {
         text.push('\n');
         text.push_str(&table.render());
     }
+    let filling: Vec<_> = status
+        .tables
+        .iter()
+        .filter(|(_, usage)| worth_a_look(usage))
+        .collect();
+    if !filling.is_empty() {
+        let mut table = Table::new(
+            view,
+            &[
+                Column::Text("TABLE"),
+                Column::Number("USED"),
+                Column::Number("ROOM"),
+                Column::Number("REFUSED"),
+            ],
+        );
+        for (name, usage) in filling {
+            table.row([
+                plain(escape(name)),
+                plain(usage.used),
+                plain(usage.capacity),
+                plain(usage.refused),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&table.render());
+    }
     if !status.warnings.is_empty() {
         text.push_str("\nWARNINGS\n");
         for warning in &status.warnings {
@@ -152,6 +187,14 @@ mod tests {
     use super::{super::testing, *};
     use crate::model::ClassName;
 
+    fn usage(used: u64, capacity: u64, refused: u64) -> TableUse {
+        TableUse {
+            used,
+            capacity,
+            refused,
+        }
+    }
+
     #[test]
     fn the_status_is_told_in_words() {
         let status = Status {
@@ -167,29 +210,41 @@ mod tests {
             sources: 3,
             source_capacity: 16_384,
             verdicts: 1,
+            smarthosts: vec!["192.0.2.25:25".to_owned()],
             totals: BTreeMap::from([(ClassName::Direct, testing::totals(12, 3, 1))]),
             kernel: BTreeMap::from([
                 ("events_delivered".to_owned(), 9),
                 ("packets_unparsed".to_owned(), 0),
+            ]),
+            events_received: 9,
+            tables: BTreeMap::from([
+                ("edges".to_owned(), usage(12, 1_024, 0)),
+                ("sources".to_owned(), usage(900, 1_000, 0)),
+                ("uids".to_owned(), usage(3, 64, 1)),
             ]),
             warnings: vec!["no events for an hour".to_owned()],
         };
         assert_eq!(
             render(&testing::view(), &status),
             "\
-daemon    0.1.0, pid 42, since 2025-06-15 14:06:40 UTC (1h ago)
-mode      observe: only what an operator ordered by hand is refused
-config    built-in defaults, loaded 2025-06-15 15:05:40 UTC (1m ago)
-guard     found attached and taken over, pinned at /sys/fs/bpf/flowguard
-hooks     connect4, edge veth\\u{1b}0
-sources   3 of 16384
-verdicts  1
+daemon      0.1.0, pid 42, since 2025-06-15 14:06:40 UTC (1h ago)
+mode        observe: only what an operator ordered by hand is refused
+config      built-in defaults, loaded 2025-06-15 15:05:40 UTC (1m ago)
+guard       found attached and taken over, pinned at /sys/fs/bpf/flowguard
+hooks       connect4, edge veth\\u{1b}0
+sources     3 of 16384
+verdicts    1
+smarthosts  192.0.2.25:25
 
 CLASS   ATTEMPTS  DENIED  WOULD-DENY  DESTINATIONS
 direct        12       1           0             3
 
 KERNEL            COUNT
 events_delivered      9
+
+TABLE    USED  ROOM  REFUSED
+sources   900  1000        0
+uids        3    64        1
 
 WARNINGS
   no events for an hour

@@ -74,6 +74,17 @@ impl Table {
         }
     }
 
+    /// Wraps what is in the last column, so that the table is no wider than this.
+    pub(super) fn wrap(&mut self, width: u16) {
+        self.table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(width);
+        let others = self.table.column_count().saturating_sub(1);
+        for column in self.table.column_iter_mut().take(others) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+
     /// The table, with a line break at its end.
     pub(super) fn render(&self) -> String {
         self.table.trim_fmt() + "\n"

@@ -63,7 +63,7 @@ pub(super) fn render(view: &View, verdicts: &[VerdictRecord]) -> String {
         ],
     );
     for verdict in verdicts {
-        let action = view::action(verdict.action);
+        let action = verdict.action.word();
         let ends = match (&verdict.ended, verdict.until) {
             (Some(ended), _) => format!("{} (by {})", view.distance(ended.at), escape(&ended.by)),
             (None, Some(until)) => view.distance(until),

@@ -1,6 +1,6 @@
 //! How times, spans and grave words look.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 use jiff::{Timestamp, tz::TimeZone};
@@ -35,8 +35,8 @@ impl Tone {
     /// Of a verdict's action or an event's decision.
     pub(super) fn of(word: &str) -> Self {
         match word {
-            "block" | "deny" => Self::Grave,
-            "limit" | "would-deny" => Self::Warning,
+            "sever" | "block" | "deny" => Self::Grave,
+            "redirect" | "limit" | "new-destinations" | "would-deny" => Self::Warning,
             "allow" => Self::Good,
             _ => Self::Plain,
         }
@@ -123,13 +123,30 @@ pub(super) fn destination(event: &api::Event) -> String {
     SocketAddr::new(event.dst, event.dport).to_string()
 }
 
-/// The word for an action.
-pub(super) const fn action(action: api::ActionName) -> &'static str {
-    match action {
-        api::ActionName::Allow => "allow",
-        api::ActionName::Limit => "limit",
-        api::ActionName::Block => "block",
+/// `10 at once and then one every 6m`.
+pub(super) fn rate(limit: api::Limit) -> String {
+    let interval = Duration::from_nanos(limit.interval_ns);
+    let every = if interval.subsec_nanos() == 0 {
+        span(interval.as_secs())
+    } else {
+        humantime::format_duration(interval).to_string()
+    };
+    format!("{} at once and then one every {every}", limit.burst)
+}
+
+/// `817 bytes`, `1.2 MiB`: three digits at least, and a little less than it is rather than more.
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
     }
+    let mut tenths = u128::from(bytes) * 10 / 1024;
+    let mut unit = 0;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
 /// The word for a class.
@@ -153,6 +170,29 @@ mod tests {
             (612_000, "7d 2h"),
         ] {
             assert_eq!(span(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn amounts_and_rates_are_readable() {
+        for (amount, expected) in [
+            (1_023, "1023 bytes"),
+            (1_024, "1.0 KiB"),
+            (1_048_575, "1023.9 KiB"),
+            (1_300_000, "1.2 MiB"),
+            (u64::MAX, "16777215.9 TiB"),
+        ] {
+            assert_eq!(bytes(amount), expected);
+        }
+        for (interval_ns, expected) in [
+            (360_000_000_000, "3 at once and then one every 6m"),
+            (1_500_000_000, "3 at once and then one every 1s 500ms"),
+        ] {
+            let limit = api::Limit {
+                burst: 3,
+                interval_ns,
+            };
+            assert_eq!(rate(limit), expected);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::HashSet,
     fmt::Display,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,14 +15,16 @@ use ipnet::IpNet;
 use serde_spanned::Spanned;
 
 use super::{edges::Globs, error::Problem, raw::RawRate};
-use crate::policy::SourceGlobs;
+use crate::{
+    policy::SourceGlobs,
+    rate::{self, MAX_CONNECTIONS, MAX_REFILL},
+};
 
 /// Longest name of a rule, an exemption or a container engine.
 const MAX_NAME: usize = 64;
 
-/// Longest time that a rate may take to allow its burst again. Far from where the kernel's
-/// 64-bit nanoseconds end, and of no use to anybody beyond.
-const MAX_REFILL: Duration = Duration::from_hours(24 * 366);
+/// Port of a smarthost that is given without one (RFC 5321, section 4.5.4.2).
+const SMTP_PORT: u16 = 25;
 
 /// Collects what is wrong with a text.
 pub(super) struct Checker<'a> {
@@ -81,6 +83,19 @@ impl<'a> Checker<'a> {
         self.accept(key, value, result)
     }
 
+    /// Bytes of a ring buffer.
+    pub(super) fn ring(&mut self, key: &str, value: &Spanned<i64>) -> Option<u32> {
+        // The smallest page there is, and far below what the kernel refuses.
+        let bytes = self.integer::<u32>(key, value, 4_096, 1 << 28)?;
+        let result = bytes.is_power_of_two().then_some(bytes).ok_or_else(|| {
+            format!(
+                "{bytes} is no power of two: write {}",
+                bytes.next_power_of_two()
+            )
+        });
+        self.accept(key, value, result)
+    }
+
     /// A duration such as `5m` between two bounds.
     pub(super) fn duration(
         &mut self,
@@ -106,7 +121,7 @@ impl<'a> Checker<'a> {
 
     /// `rate` attempts every `per`, after `burst` at once.
     pub(super) fn rate(&mut self, key: &str, raw: &RawRate) -> Option<Rate> {
-        const MAX: i64 = 1_000_000_000;
+        const MAX: i64 = MAX_CONNECTIONS as i64;
         let burst = self.integer::<u64>(&format!("{key}.burst"), &raw.burst, 1, MAX);
         let rate = self.integer::<u64>(&format!("{key}.rate"), &raw.rate, 1, MAX);
         let per = self.duration(
@@ -115,19 +130,8 @@ impl<'a> Checker<'a> {
             Duration::from_millis(1),
             MAX_REFILL,
         );
-        let (burst, rate, per) = (burst?, rate?, u64::try_from(per?.as_nanos()).ok()?);
-        let interval_ns = per / rate;
-        let refill = interval_ns.checked_mul(burst).map(Duration::from_nanos);
-        let result = if interval_ns == 0 {
-            Err("it is more than one attempt a nanosecond: lower `rate` or raise `per`")
-        } else if refill.is_none_or(|refill| refill > MAX_REFILL) {
-            Err(
-                "the burst takes more than a year to be allowed again: lower `burst` or raise `rate`",
-            )
-        } else {
-            Ok(Rate { interval_ns, burst })
-        };
-        self.accept(key, &raw.burst, result)
+        let rate = rate::rate(burst?, rate?, per?);
+        self.accept(key, &raw.burst, rate)
     }
 
     /// Ports, each of them once.
@@ -180,6 +184,27 @@ impl<'a> Checker<'a> {
             .filter_map(|text| self.accept(key, text, network(text.get_ref())))
             .collect();
         (networks.len() == list.len()).then_some(networks)
+    }
+
+    /// Hosts that take redirected mail, at most one of each family.
+    pub(super) fn smarthosts(
+        &mut self,
+        key: &str,
+        value: &Spanned<Vec<Spanned<String>>>,
+    ) -> Option<Vec<SocketAddr>> {
+        let list = value.get_ref();
+        let mut hosts: Vec<SocketAddr> = Vec::new();
+        for text in list {
+            let host = smarthost(text.get_ref()).and_then(|host| {
+                let taken = hosts.iter().any(|other| other.is_ipv4() == host.is_ipv4());
+                let family = if host.is_ipv4() { "IPv4" } else { "IPv6" };
+                (!taken).then_some(host).ok_or_else(|| {
+                    format!("there is a smarthost for {family} already: choose one of each family")
+                })
+            });
+            hosts.extend(self.accept(key, text, host));
+        }
+        (hosts.len() == list.len()).then_some(hosts)
     }
 
     /// An absolute path.
@@ -248,6 +273,38 @@ impl<'a> Checker<'a> {
             .collect();
         Globs::new(&globs).ok()
     }
+}
+
+fn smarthost(text: &str) -> Result<SocketAddr, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let host: SocketAddr = text
+        .parse()
+        .or_else(|_| {
+            let address = bare.unwrap_or(text).parse();
+            address.map(|address: IpAddr| SocketAddr::new(address, SMTP_PORT))
+        })
+        .map_err(|_| {
+            format!(
+                "`{text}` is no address of a mail server: write it like 192.0.2.25:25 or \
+                 [2001:db8::25]:25"
+            )
+        })?;
+    if host.port() == 0 {
+        return Err(format!("`{text}` has port 0: write the port it listens on"));
+    }
+    let address = host.ip();
+    if address != address.to_canonical() {
+        return Err(format!(
+            "`{text}` is an IPv4 address in IPv6 form: write {}",
+            address.to_canonical()
+        ));
+    }
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(format!("`{text}` is the address of no single host"));
+    }
+    Ok(host)
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

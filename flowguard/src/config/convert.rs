@@ -6,7 +6,7 @@ use flowguard_common::{fanout::FANOUT_BITS, names::MAX_TRUSTED};
 use serde_spanned::Spanned;
 
 use super::{
-    Ceilings, Config, Exempt, Guard, Kernel, Paths, Policy,
+    Ceilings, Config, Exempt, Guard, Kernel, Paths, Policy, Uplinks,
     check::Checker,
     containers::ContainerPatterns,
     edges::EdgeNames,
@@ -14,10 +14,13 @@ use super::{
     gateway::gateway,
     raw::{
         RawAction, RawCeilings, RawConfig, RawContainer, RawEdges, RawExempt, RawGuard, RawKernel,
-        RawPaths, RawRate, RawRule,
+        RawPaths, RawRate, RawRule, RawUplinks,
     },
 };
-use crate::policy::{Rule, RuleAction};
+use crate::{
+    model::ClassName,
+    policy::{Rule, RuleAction},
+};
 
 /// Trusted networks that can be configured: one bank of the kernel's table, less room for the
 /// host's own addresses.
@@ -55,11 +58,13 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
     );
     let edges = edges(&raw.edges, check);
     let gateway = gateway(&raw.gateway, check);
+    let uplinks = uplinks(&raw.uplinks, check);
     let exempt = exempt(&raw.exempt, check);
     let containers = containers(&raw.container, check);
-    let rules = rules(&raw.rule, check);
+    let rules = rules(&raw.rule, !raw.guard.smarthosts.get_ref().is_empty(), check);
     Some(Config {
         origin: None,
+        socket: None,
         mode: raw.mode,
         paths: paths?,
         guard: guard?,
@@ -68,6 +73,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         policy: Policy { tick: tick? },
         edges: edges?,
         gateway: gateway?,
+        uplinks: uplinks?,
         exempt: exempt?,
         containers,
         rules: rules?,
@@ -123,18 +129,24 @@ fn guard(raw: &RawGuard, text_len: usize, check: &mut Checker<'_>) -> Option<Gua
         check.note(key, place, message);
     }
     let trusted = check.networks("guard.trusted", &raw.trusted, MAX_TRUSTED_NETWORKS);
+    let smarthosts = check.smarthosts("guard.smarthosts", &raw.smarthosts);
     Some(Guard {
         direct_ports: direct_ports?,
         submission_ports: submission_ports?,
         deny: raw.deny,
         trusted: trusted?,
         trust_local_addresses: raw.trust_local_addresses,
+        smarthosts: smarthosts?,
     })
 }
 
 fn kernel(raw: &RawKernel, check: &mut Checker<'_>) -> Option<Kernel> {
     let max_sources = check.integer("kernel.max_sources", &raw.max_sources, 64, 1_000_000);
     let max_edges = check.integer("kernel.max_edges", &raw.max_edges, 16, 65_536);
+    let mut room = |key, value| check.integer(key, value, 64, 10_000_000);
+    let max_identities = room("kernel.max_identities", &raw.max_identities);
+    let max_unregistered = room("kernel.max_unregistered", &raw.max_unregistered);
+    let ring_bytes = check.ring("kernel.ring_bytes", &raw.ring_bytes);
     let events_per_source = check.rate("kernel.events_per_source", &raw.events_per_source);
     let unanswered_after = check.duration(
         "kernel.unanswered_after",
@@ -145,6 +157,9 @@ fn kernel(raw: &RawKernel, check: &mut Checker<'_>) -> Option<Kernel> {
     Some(Kernel {
         max_sources: max_sources?,
         max_edges: max_edges?,
+        max_identities: max_identities?,
+        max_unregistered: max_unregistered?,
+        ring_bytes: ring_bytes?,
         edge_attach: raw.edge_attach,
         events_per_source: events_per_source?,
         unanswered_after: unanswered_after?,
@@ -170,6 +185,15 @@ fn edges(raw: &RawEdges, check: &mut Checker<'_>) -> Option<EdgeNames> {
     let include = check.globs("edges.include", &raw.include);
     let exclude = check.globs("edges.exclude", &raw.exclude);
     Some(EdgeNames::new(include?, exclude?))
+}
+
+fn uplinks(raw: &RawUplinks, check: &mut Checker<'_>) -> Option<Uplinks> {
+    let include = check.globs("uplinks.include", &raw.include);
+    let exclude = check.globs("uplinks.exclude", &raw.exclude);
+    Some(Uplinks {
+        auto: raw.auto,
+        names: EdgeNames::new(include?, exclude?),
+    })
 }
 
 fn exempt(raw: &[RawExempt], check: &mut Checker<'_>) -> Option<Vec<Exempt>> {
@@ -203,13 +227,21 @@ fn containers(raw: &[RawContainer], check: &mut Checker<'_>) -> ContainerPattern
     patterns
 }
 
-fn rules(raw: &[RawRule], check: &mut Checker<'_>) -> Option<Vec<Rule>> {
+fn rules(raw: &[RawRule], has_smarthost: bool, check: &mut Checker<'_>) -> Option<Vec<Rule>> {
     let mut names = HashSet::new();
-    let all: Vec<_> = raw.iter().map(|raw| rule(raw, &mut names, check)).collect();
+    let all: Vec<_> = raw
+        .iter()
+        .map(|raw| rule(raw, has_smarthost, &mut names, check))
+        .collect();
     all.into_iter().collect()
 }
 
-fn rule(raw: &RawRule, names: &mut HashSet<String>, check: &mut Checker<'_>) -> Option<Rule> {
+fn rule(
+    raw: &RawRule,
+    has_smarthost: bool,
+    names: &mut HashSet<String>,
+    check: &mut Checker<'_>,
+) -> Option<Rule> {
     let name = check.name("rule.name", &raw.name, names);
     let sources = check.sources("rule.sources", &raw.sources);
     let window = check.duration("rule.window", &raw.window, SECOND, MAX_WINDOW);
@@ -228,7 +260,7 @@ fn rule(raw: &RawRule, names: &mut HashSet<String>, check: &mut Checker<'_>) -> 
                        write min_attempts, min_destinations or both";
         check.note("rule", &raw.name, message);
     }
-    let action = action(raw, check);
+    let action = action(raw, has_smarthost, check);
     let duration = check.duration("rule.for", &raw.duration, SECOND, MAX_VERDICT);
     Some(Rule {
         name: name?,
@@ -242,22 +274,49 @@ fn rule(raw: &RawRule, names: &mut HashSet<String>, check: &mut Checker<'_>) -> 
     })
 }
 
-fn action(raw: &RawRule, check: &mut Checker<'_>) -> Option<RuleAction> {
-    match (raw.action.get_ref(), &raw.limit) {
-        (RawAction::Block, None) => Some(RuleAction::Block),
-        (RawAction::Block, Some(limit)) => {
-            let message = "only `action = \"limit\"` has a limit: remove it or change the action";
-            check.note("rule.limit", limit, message);
-            None
+fn action(raw: &RawRule, has_smarthost: bool, check: &mut Checker<'_>) -> Option<RuleAction> {
+    let action = *raw.action.get_ref();
+    let with_rate = match action {
+        RawAction::Limit => RuleAction::Limit,
+        RawAction::NewDestinations => RuleAction::NewDestinations,
+        RawAction::Block | RawAction::Sever | RawAction::Redirect => {
+            return without_rate(raw, action, has_smarthost, check);
         }
-        (RawAction::Limit, Some(limit)) => check
-            .rate("rule.limit", limit.get_ref())
-            .map(RuleAction::Limit),
-        (RawAction::Limit, None) => {
-            let message = "`action = \"limit\"` needs a limit: write one such as \
-                           limit = { burst = 10, rate = 10, per = \"1h\" }";
-            check.note("rule.action", &raw.action, message);
-            None
-        }
+    };
+    let Some(limit) = &raw.limit else {
+        let message = "this action needs a limit: write one such as \
+                       limit = { burst = 10, rate = 10, per = \"1h\" }";
+        check.note("rule.action", &raw.action, message);
+        return None;
+    };
+    check.rate("rule.limit", limit.get_ref()).map(with_rate)
+}
+
+fn without_rate(
+    raw: &RawRule,
+    action: RawAction,
+    has_smarthost: bool,
+    check: &mut Checker<'_>,
+) -> Option<RuleAction> {
+    if let Some(limit) = &raw.limit {
+        let message = "only the actions \"limit\" and \"new-destinations\" have a limit: \
+                       remove it or change the action";
+        check.note("rule.limit", limit, message);
+        return None;
     }
+    Some(match action {
+        RawAction::Sever => RuleAction::Sever,
+        RawAction::Redirect => {
+            let problem = if !has_smarthost {
+                "there is no smarthost to redirect to: write guard.smarthosts"
+            } else if raw.class == ClassName::Relay {
+                "class `relay` is mail to where it may go: redirect `direct` or `submission`"
+            } else {
+                return Some(RuleAction::Redirect);
+            };
+            check.note("rule.action", &raw.action, problem);
+            return None;
+        }
+        _ => RuleAction::Block,
+    })
 }

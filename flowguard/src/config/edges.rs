@@ -16,7 +16,12 @@ impl EdgeNames {
 
     /// Whether the interface is an edge, by its name.
     pub fn matches(&self, name: &str) -> bool {
-        self.include.set.is_match(name) && !self.exclude.set.is_match(name)
+        self.include.set.is_match(name) && !self.excludes(name)
+    }
+
+    /// Whether the interface is none, whatever else is said of it.
+    pub fn excludes(&self, name: &str) -> bool {
+        self.exclude.set.is_match(name)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Fills what a text leaves out from the reference file.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use toml::{
     Spanned,
@@ -25,6 +27,21 @@ pub(super) fn with_defaults(text: &str) -> Result<RawConfig, Problem> {
         let document = parse(text).map(Spanned::into_inner).ok();
         Problem::from_toml(text, document.as_ref(), &error)
     })
+}
+
+/// `paths.control_socket` of a text that is TOML, whatever else it says.
+pub(super) fn socket(text: &str) -> Option<PathBuf> {
+    let mut document = DeTable::parse(text).ok()?;
+    let defaults = DeTable::parse(REFERENCE).ok()?;
+    fill(document.get_mut(), defaults.into_inner());
+    match document.get_ref().get("paths")?.get_ref() {
+        DeValue::Table(paths) => paths
+            .get("control_socket")?
+            .get_ref()
+            .as_str()
+            .map(PathBuf::from),
+        _ => None,
+    }
 }
 
 fn fill<'a>(document: &mut DeTable<'a>, defaults: DeTable<'a>) {

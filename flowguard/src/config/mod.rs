@@ -18,6 +18,7 @@ mod tests;
 
 use std::{
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -45,6 +46,8 @@ pub const REFERENCE: &str = include_str!("../../../packaging/flowguard.toml");
 pub struct Config {
     /// The file it came from; none: no file.
     pub origin: Option<PathBuf>,
+    /// The socket of the command line, which stands in [`Paths::control_socket`] then.
+    pub socket: Option<PathBuf>,
     /// Whether verdicts are carried out.
     pub mode: Mode,
     /// Where things are.
@@ -61,6 +64,8 @@ pub struct Config {
     pub edges: EdgeNames,
     /// Interfaces through which tenants' traffic enters.
     pub gateway: Gateway,
+    /// The host's own ways to the world.
+    pub uplinks: Uplinks,
     /// Who is never judged.
     pub exempt: Vec<Exempt>,
     /// Cgroups that are containers.
@@ -84,6 +89,22 @@ pub struct Paths {
     pub cgroup_root: Option<PathBuf>,
 }
 
+/// `[uplinks]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uplinks {
+    /// The interfaces over which the kernel routes far destinations are uplinks.
+    pub auto: bool,
+    /// Others that are, by their names, and those that never are.
+    pub names: EdgeNames,
+}
+
+impl Uplinks {
+    /// Whether an interface is an uplink; `leads_out` says that the kernel routes over it.
+    pub fn matches(&self, name: &str, leads_out: bool) -> bool {
+        !self.names.excludes(name) && (self.auto && leads_out || self.names.matches(name))
+    }
+}
+
 /// `[guard]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
@@ -97,6 +118,8 @@ pub struct Guard {
     pub trusted: Vec<IpNet>,
     /// The host's own addresses are of class relay too.
     pub trust_local_addresses: bool,
+    /// Hosts that take redirected mail, at most one of each family; of class relay as well.
+    pub smarthosts: Vec<SocketAddr>,
 }
 
 /// What a denied `connect()` returns.
@@ -126,6 +149,12 @@ pub struct Kernel {
     pub max_sources: u32,
     /// Edge devices there is room for.
     pub max_edges: u32,
+    /// Identities of each sort (uids, cgroups, namespaces) there is room for.
+    pub max_identities: u32,
+    /// Identities that are counted one by one before they are registered.
+    pub max_unregistered: u32,
+    /// Size of the ring in which events wait for the daemon; a power of two.
+    pub ring_bytes: u32,
     /// How the edge program is attached.
     pub edge_attach: EdgeAttach,
     /// Events that one source may raise.
@@ -201,6 +230,13 @@ fn read(path: &Path) -> io::Result<String> {
     fs::read_to_string(path)
 }
 
+/// The socket that a file names, or leaves at its default, whatever else is wrong with it; none if
+/// that cannot be told. For commands that want to reach a daemon which runs with an earlier version
+/// of the file.
+pub fn socket_of(path: &Path) -> Option<PathBuf> {
+    merge::socket(&read(path).ok()?).filter(|socket| socket.is_absolute())
+}
+
 impl Config {
     /// Reads a file.
     ///
@@ -243,6 +279,29 @@ impl Config {
         Self::parse(REFERENCE, None)
     }
 
+    /// With the socket of the command line, which goes before that of the file.
+    #[must_use]
+    pub fn with_socket(mut self, socket: Option<&Path>) -> Self {
+        self.socket = socket.map(Path::to_owned);
+        if let Some(socket) = socket {
+            socket.clone_into(&mut self.paths.control_socket);
+        }
+        self
+    }
+
+    /// Reads where this came from once more.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::load`].
+    pub fn load_again(&self) -> Result<Self, ConfigError> {
+        let new = match &self.origin {
+            Some(path) => Self::load(path),
+            None => Self::embedded(),
+        }?;
+        Ok(new.with_socket(self.socket.as_deref()))
+    }
+
     /// The name of the rule that exempts this source from judgement.
     pub fn exempt(&self, source: &SourceName) -> Option<&str> {
         self.exempt
@@ -276,6 +335,18 @@ impl Config {
             (
                 "kernel.max_edges",
                 self.kernel.max_edges != new.kernel.max_edges,
+            ),
+            (
+                "kernel.max_identities",
+                self.kernel.max_identities != new.kernel.max_identities,
+            ),
+            (
+                "kernel.max_unregistered",
+                self.kernel.max_unregistered != new.kernel.max_unregistered,
+            ),
+            (
+                "kernel.ring_bytes",
+                self.kernel.ring_bytes != new.kernel.ring_bytes,
             ),
             (
                 "kernel.edge_attach",

@@ -18,6 +18,7 @@ pub(super) struct RawConfig {
     pub(super) policy: RawPolicy,
     pub(super) edges: RawEdges,
     pub(super) gateway: RawGateway,
+    pub(super) uplinks: RawUplinks,
     pub(super) exempt: Vec<RawExempt>,
     pub(super) container: Vec<RawContainer>,
     pub(super) rule: Vec<RawRule>,
@@ -41,6 +42,7 @@ pub(super) struct RawGuard {
     pub(super) deny: DenyError,
     pub(super) trusted: Spanned<Vec<Spanned<String>>>,
     pub(super) trust_local_addresses: bool,
+    pub(super) smarthosts: Spanned<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,6 +50,9 @@ pub(super) struct RawGuard {
 pub(super) struct RawKernel {
     pub(super) max_sources: Spanned<i64>,
     pub(super) max_edges: Spanned<i64>,
+    pub(super) max_identities: Spanned<i64>,
+    pub(super) max_unregistered: Spanned<i64>,
+    pub(super) ring_bytes: Spanned<i64>,
     pub(super) edge_attach: EdgeAttach,
     pub(super) events_per_source: RawRate,
     pub(super) unanswered_after: Spanned<String>,
@@ -95,6 +100,14 @@ pub(super) struct RawGateway {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [uplinks]")]
+pub(super) struct RawUplinks {
+    pub(super) auto: bool,
+    pub(super) include: Vec<Spanned<String>>,
+    pub(super) exclude: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section [[exempt]]")]
 pub(super) struct RawExempt {
     pub(super) name: Spanned<String>,
@@ -126,6 +139,9 @@ pub(super) struct RawRule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum RawAction {
-    Block,
     Limit,
+    NewDestinations,
+    Redirect,
+    Block,
+    Sever,
 }

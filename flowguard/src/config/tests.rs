@@ -58,6 +58,7 @@ fn defaults_are_what_the_design_says() {
             deny: DenyError::Refused,
             trusted: Vec::new(),
             trust_local_addresses: true,
+            smarthosts: Vec::new(),
         }
     );
     assert_eq!(
@@ -65,6 +66,9 @@ fn defaults_are_what_the_design_says() {
         Kernel {
             max_sources: flowguard_common::names::DEFAULT_SOURCES,
             max_edges: flowguard_common::names::DEFAULT_EDGES,
+            max_identities: flowguard_common::names::MAX_KEYS,
+            max_unregistered: flowguard_common::names::MAX_FALLBACK,
+            ring_bytes: flowguard_common::names::RING_BYTES,
             edge_attach: EdgeAttach::Auto,
             events_per_source: Rate {
                 interval_ns: 100_000_000,
@@ -307,6 +311,27 @@ fn wrong_values_are_told() {
         ),
         ("[guard]\ntrusted = ['::/0']", "2:12: ", "everybody"),
         (
+            "[guard]\nsmarthosts = ['mail.example.org']",
+            "2:15: guard.smarthosts",
+            "no address of a mail server",
+        ),
+        (
+            "[guard]\nsmarthosts = ['192.0.2.1', '192.0.2.2:26']",
+            "2:28: guard.smarthosts",
+            "for IPv4 already",
+        ),
+        ("[guard]\nsmarthosts = ['192.0.2.1:0']", "2:15: ", "port 0"),
+        (
+            "[guard]\nsmarthosts = ['::ffff:192.0.2.1']",
+            "2:15: ",
+            "write 192.0.2.1",
+        ),
+        (
+            "[guard]\nsmarthosts = ['[ff02::1]:25']",
+            "2:15: ",
+            "no single host",
+        ),
+        (
             "[paths]\nstate = 'x.db'",
             "2:9: paths.state",
             "begin it with `/`",
@@ -401,9 +426,33 @@ fn rules_that_make_no_sense_are_told() {
         ("'block'", "'limit'", "7:10: rule.action", "needs a limit"),
         (
             "'block'",
+            "'new-destinations'",
+            "7:10: rule.action",
+            "needs a limit",
+        ),
+        (
+            "'block'",
+            "'sever'\nlimit = { burst = 1, rate = 1, per = '1s' }",
+            "8:9: rule.limit",
+            "remove it",
+        ),
+        (
+            "'block'",
+            "'redirect'",
+            "7:10: rule.action",
+            "write guard.smarthosts",
+        ),
+        (
+            "'block'",
+            "'blocked'",
+            "7:10: rule.action",
+            "did you mean `block`?",
+        ),
+        (
+            "'block'",
             "'block'\nlimit = { burst = 1, rate = 1, per = '1s' }",
             "8:9: rule.limit",
-            "only `action = \"limit\"`",
+            "only the actions",
         ),
         ("'5m'", "'8d'", "5:10: rule.window", "write 1s to 7days"),
         ("'1h'", "'0s'", "8:7: rule.for", "out of range"),
@@ -418,6 +467,43 @@ fn rules_that_make_no_sense_are_told() {
     }
     let twice = rule("", "").repeat(2);
     assert_problem(&twice, "10:8: rule.name", "choose a new one");
+}
+
+#[test]
+fn every_action_can_be_asked_for() {
+    let hosts = "[guard]\nsmarthosts = ['192.0.2.25', '[2001:db8::25]:2525']\n";
+    let config = parse(hosts);
+    let shown: Vec<_> = config
+        .guard
+        .smarthosts
+        .iter()
+        .map(|h| h.to_string())
+        .collect();
+    assert_eq!(shown, ["192.0.2.25:25", "[2001:db8::25]:2525"]);
+    let limit = "\nlimit = { burst = 5, rate = 1, per = '1s' }";
+    let rate = Rate {
+        interval_ns: 1_000_000_000,
+        burst: 5,
+    };
+    for (action, expected) in [
+        ("'block'", RuleAction::Block),
+        ("'sever'", RuleAction::Sever),
+        ("'redirect'", RuleAction::Redirect),
+        (&*format!("'limit'{limit}"), RuleAction::Limit(rate)),
+        (
+            &*format!("'new-destinations'{limit}"),
+            RuleAction::NewDestinations(rate),
+        ),
+    ] {
+        let config = parse(&(hosts.to_owned() + &rule("'block'", action)));
+        assert_eq!(config.rules[0].action, expected);
+    }
+    let relay = rule("'block'", "'redirect'").replace("'direct'", "'relay'");
+    assert_problem(
+        &(hosts.to_owned() + &relay),
+        "9:10: rule.action",
+        "redirect `direct` or",
+    );
 }
 
 #[test]

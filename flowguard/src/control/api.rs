@@ -41,12 +41,30 @@ pub struct Status {
     pub source_capacity: u64,
     /// Verdicts in force.
     pub verdicts: u64,
+    /// Hosts that take redirected mail, `address:port`.
+    #[serde(default)]
+    pub smarthosts: Vec<String>,
     /// Attempts of all sources, by class.
     pub totals: BTreeMap<ClassName, Totals>,
     /// What the kernel programs count about themselves.
     pub kernel: BTreeMap<String, u64>,
+    /// Events of the kernel that this daemon took in.
+    pub events_received: u64,
+    /// How full the kernel's tables are.
+    pub tables: BTreeMap<String, TableUse>,
     /// What is wrong, in plain words; empty is well.
     pub warnings: Vec<String>,
+}
+
+/// How full a table of the kernel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableUse {
+    /// Entries there are.
+    pub used: u64,
+    /// Entries there is room for.
+    pub capacity: u64,
+    /// How often this daemon wanted one more and there was no room; who asks again counts again.
+    pub refused: u64,
 }
 
 /// An element of `GET /v1/sources`.
@@ -66,29 +84,60 @@ pub struct Source {
     pub classes: BTreeMap<ClassName, Totals>,
     /// Time of the last attempt.
     pub last_seen: Option<Timestamp>,
-    /// The gravest verdict in force: `block`, `limit`, `allow`.
+    /// The gravest verdict in force, as [`ActionName`] is written.
     pub verdict: Option<String>,
 }
 
-/// What a verdict does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a verdict does, from the mildest to the gravest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionName {
     /// Everything passes.
     Allow,
+    /// What goes to a new destination and exceeds a rate is refused.
+    NewDestinations,
     /// What exceeds a rate is refused.
     Limit,
+    /// New connections go to the smarthost.
+    Redirect,
     /// New connections are refused.
     Block,
+    /// New connections are refused, and packets of open ones dropped.
+    Sever,
+}
+
+impl ActionName {
+    /// All of them, in the order of their gravity.
+    pub const ALL: [Self; 6] = [
+        Self::Allow,
+        Self::NewDestinations,
+        Self::Limit,
+        Self::Redirect,
+        Self::Block,
+        Self::Sever,
+    ];
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::NewDestinations => "new-destinations",
+            Self::Limit => "limit",
+            Self::Redirect => "redirect",
+            Self::Block => "block",
+            Self::Sever => "sever",
+        }
+    }
+
+    /// Whether it comes with a rate.
+    pub const fn has_rate(self) -> bool {
+        matches!(self, Self::Limit | Self::NewDestinations)
+    }
 }
 
 impl std::fmt::Display for ActionName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Allow => "allow",
-            Self::Limit => "limit",
-            Self::Block => "block",
-        })
+        f.write_str(self.word())
     }
 }
 
@@ -166,7 +215,7 @@ pub struct VerdictRecord {
     pub action: ActionName,
     /// The rule that asked for it, or none when an operator did.
     pub rule: Option<String>,
-    /// The rate of a `limit`.
+    /// The rate of a `limit` or of `new-destinations`.
     #[serde(default)]
     pub limit: Option<Limit>,
     /// Who ordered it: `policy`, `uid:0`.
@@ -192,6 +241,7 @@ pub struct VerdictRecord {
 
 /// A rate: so many at once, then one per interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limit {
     /// Connections at once.
     pub burst: u64,
@@ -250,7 +300,13 @@ pub struct SourceDetail {
 pub struct OrderRequest {
     /// Whom, as the operator typed it.
     pub source: String,
-    /// Which classes; empty: direct and submission.
+    /// What a block does; none: `block`. Anything but `allow`; `POST /v1/allow` has none.
+    #[serde(default)]
+    pub action: Option<ActionName>,
+    /// The rate that still passes, of a `limit` or of `new-destinations`, and only of these.
+    #[serde(default)]
+    pub limit: Option<Limit>,
+    /// Which classes; empty: direct and submission, of a `redirect` direct alone.
     #[serde(default)]
     pub classes: Vec<ClassName>,
     /// For how long, seconds, from 1 to [`MAX_ORDER_SECONDS`]; none: until lifted.

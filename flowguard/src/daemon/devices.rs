@@ -1,11 +1,15 @@
 //! Devices that come and go: whose they are, and the edge program on them.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
+    io,
     time::{Duration, Instant},
 };
 
-use flowguard_common::source::{Kind, LINK_ETHERNET, LINK_IP, ROLE_EDGE, ROLE_GATEWAY};
+use flowguard_common::source::{
+    Kind, LINK_ETHERNET, LINK_IP, ROLE_EDGE, ROLE_GATEWAY, ROLE_UPLINK,
+};
+use tokio::sync::mpsc;
 
 use super::{gateways, lookup, state::State};
 use crate::{
@@ -15,27 +19,52 @@ use crate::{
         netns::NetnsError,
         peers::Peer,
     },
-    kernel::{Identity, KernelError, Role},
-    model::escape,
+    kernel::{Identity, KernelError, Role, Table},
+    model::{SourceName, escape},
 };
 
 /// How long a device without a container is looked at again: an engine makes the device before
 /// it moves its processes in.
 const SETTLING: Duration = Duration::from_secs(10);
 
+/// How old what is known of routes may be.
+const ROUTES_AGE: Duration = Duration::from_secs(10);
+
 /// The devices there are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Devices {
     links: HashMap<u32, Link>,
+    /// Where to ask what is behind devices.
+    peers: mpsc::Sender<Link>,
     /// Namespace cookie behind each attached device.
     netns: HashMap<u32, u64>,
     /// Devices without a container, and until when they are looked at again.
     settling: HashMap<u32, Instant>,
+    /// Devices that lead to the world by the host's routes.
+    leading_out: BTreeSet<u32>,
+    /// Whether they are known yet.
+    routes_known: bool,
+    /// When the routes were last looked at.
+    routes_seen: Option<Instant>,
     /// When gateways that could not be attached were last tried.
     pub(super) gateways_tried: Option<Instant>,
 }
 
 impl Devices {
+    /// None yet.
+    pub(super) fn new(peers: mpsc::Sender<Link>) -> Self {
+        Self {
+            links: HashMap::new(),
+            peers,
+            netns: HashMap::new(),
+            settling: HashMap::new(),
+            leading_out: BTreeSet::new(),
+            routes_known: false,
+            routes_seen: None,
+            gateways_tried: None,
+        }
+    }
+
     /// All of them.
     pub(super) fn links(&self) -> impl Iterator<Item = &Link> {
         self.links.values()
@@ -52,12 +81,80 @@ impl State {
                 self.devices
                     .settling
                     .insert(ifindex, Instant::now() + SETTLING);
+                self.devices.routes_seen = None;
                 self.look_at(vec![ifindex]);
             }
             LinkEvent::Gone { ifindex } => self.device_gone(ifindex),
-            LinkEvent::AddressesChanged => self.addresses_changed = true,
-            LinkEvent::Synced => self.forget_dead_edges(),
+            LinkEvent::AddressesChanged => {
+                self.addresses_changed = true;
+                self.devices.routes_seen = None;
+            }
+            LinkEvent::Synced => {
+                self.forget_dead_edges();
+                self.find_vacancies();
+            }
         }
+    }
+
+    /// Looks at the host's routes now and then, and when addresses or devices changed.
+    pub(super) fn look_at_routes(&mut self) {
+        let now = Instant::now();
+        let seen = self.devices.routes_seen;
+        if self.config.uplinks.auto && seen.is_none_or(|seen| now >= seen + ROUTES_AGE) {
+            self.devices.routes_seen = Some(now);
+            lookup::uplinks(&self.lookups);
+        }
+    }
+
+    /// It is known which devices lead to the world.
+    pub(super) fn on_uplinks(&mut self, found: io::Result<BTreeSet<u32>>) {
+        match found {
+            Ok(found) => {
+                let was_known = std::mem::replace(&mut self.devices.routes_known, true);
+                if !was_known || found != self.devices.leading_out {
+                    self.devices.leading_out = found;
+                    self.look_at_all_devices();
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot ask for this host's routes"),
+        }
+    }
+
+    fn is_attached(&self, link: &Link) -> bool {
+        let known = self.kernel.hooks.devices().get(&link.ifindex);
+        known.is_some_and(|known| known.role == Role::Edge && known.name == link.name)
+    }
+
+    /// Whether a device of this role that has it no more is to be let go of. What an earlier daemon
+    /// took for an uplink is one until the routes are known.
+    fn may_release(&self, known: u32, role: Option<u32>) -> bool {
+        known != ROLE_UPLINK || role.is_some() || self.devices.routes_known
+    }
+
+    /// Whether a device is an uplink. An edge never is.
+    fn is_uplink(&self, link: &Link) -> bool {
+        let leads_out = self.devices.leading_out.contains(&link.ifindex);
+        self.config.uplinks.matches(&link.name, leads_out)
+    }
+
+    fn guard_uplink(&mut self, link: &Link) {
+        let layer = link_layer(link);
+        let registry = &mut self.kernel.registry;
+        let done = registry
+            .lead_shared(link.ifindex, layer, ROLE_UPLINK)
+            .and_then(|()| {
+                let hooks = &mut self.kernel.hooks;
+                hooks.attach(link.ifindex, &link.name, Role::Uplink)
+            });
+        let what = done.err().map(|error| {
+            format!(
+                "what leaves over {} is not watched, and answers to this host's users are not \
+                 seen: {:#}",
+                escape(&link.name),
+                anyhow::Error::from(error)
+            )
+        });
+        self.warn(about(link.ifindex), what);
     }
 
     /// Devices that an earlier daemon attached and that died while none ran.
@@ -73,9 +170,9 @@ impl State {
         }
     }
 
-    /// Finds out whose devices these are, if they are edges by their names; lets go of others.
+    /// Guards these devices, if they are edges by their names, and asks whose they are; lets go of
+    /// others.
     pub(super) fn look_at(&mut self, devices: Vec<u32>) {
-        let mut edges = Vec::new();
         for ifindex in devices {
             let Some(link) = self.devices.links.get(&ifindex).cloned() else {
                 continue;
@@ -84,22 +181,54 @@ impl State {
                 Some(ROLE_GATEWAY)
             } else if self.config.edges.matches(&link.name) {
                 Some(ROLE_EDGE)
+            } else if self.is_uplink(&link) {
+                Some(ROLE_UPLINK)
             } else {
                 None
             };
             let known = self.kernel.registry.role(ifindex);
-            if known.is_some() && known != role {
+            if known.is_some_and(|known| role != Some(known) && self.may_release(known, role)) {
                 self.release(ifindex);
             }
             match role {
                 Some(ROLE_GATEWAY) => self.guard_gateway(&link),
-                Some(_) => edges.push(link),
+                Some(ROLE_UPLINK) => self.guard_uplink(&link),
+                Some(_) => {
+                    self.guard_at_once(&link);
+                    // If the queue is full, the next tick asks: the device is settling.
+                    drop(self.devices.peers.try_send(link));
+                }
                 None => {}
             }
         }
-        if !edges.is_empty() {
-            lookup::peers(edges, &self.lookups);
+    }
+
+    /// Attaches a device before it is known who is behind it: until then it is the interface's own,
+    /// and nothing goes unseen while `/proc` is searched.
+    fn guard_at_once(&mut self, link: &Link) {
+        if self.is_attached(link) {
+            return;
         }
+        if !self.finds_room(Identity::Edge(link.ifindex)) {
+            return;
+        }
+        let owner = match self.kernel.registry.lookup(Identity::Edge(link.ifindex)) {
+            Some(owner) => Ok(owner),
+            None => self.register(&SourceName::iface(link.name.as_str())),
+        };
+        let guarded = owner.and_then(|owner| self.attach_device(link, owner));
+        self.warn_unguarded(link, guarded);
+    }
+
+    fn warn_unguarded(&mut self, link: &Link, guarded: Result<(), KernelError>) {
+        let what = guarded.err().map(|error| {
+            format!(
+                "the device {} is not guarded, so its packets are not counted: {:#}",
+                escape(&link.name),
+                anyhow::Error::from(error)
+            )
+        });
+        self.warn(about(link.ifindex), what);
     }
 
     /// After a change of names that are edges.
@@ -160,26 +289,30 @@ impl State {
                     continue;
                 }
             };
-            let what = guarded.err().map(|error| {
-                format!(
-                    "the device {} is not guarded, so its packets are not counted: {:#}",
-                    escape(&link.name),
-                    anyhow::Error::from(error)
-                )
-            });
-            self.warn(about(link.ifindex), what);
+            self.warn_unguarded(link, guarded);
         }
     }
 
     fn guard_device(&mut self, link: &Link, peer: Option<&Peer>) -> Result<(), KernelError> {
+        if !self.finds_room(Identity::Edge(link.ifindex)) {
+            // Said once for all of them, by a warning.
+            return Ok(());
+        }
         let cgroups = peer.map(|peer| peer.cgroups.as_slice()).unwrap_or_default();
         let owner = identity::edge_owner(&link.name, cgroups, |path| self.container_of(path));
+        let before = self.kernel.registry.lookup(Identity::Edge(link.ifindex));
         let source = self.register(&owner)?;
-        if let Some(cookie) = peer.and_then(|peer| peer.cookie) {
+        if let Some(cookie) = peer.and_then(|peer| peer.cookie)
+            && self.finds_room(Identity::Netns(cookie))
+        {
             self.kernel.registry.lead(Identity::Netns(cookie), source)?;
             self.devices.netns.insert(link.ifindex, cookie);
         }
-        self.attach_device(link, source)
+        self.attach_device(link, source)?;
+        if let Some(before) = before.filter(|before| *before != source) {
+            self.vacate(before);
+        }
+        Ok(())
     }
 
     fn attach_device(&mut self, link: &Link, source: u32) -> Result<(), KernelError> {
@@ -196,13 +329,33 @@ impl State {
     fn device_gone(&mut self, ifindex: u32) {
         self.devices.links.remove(&ifindex);
         self.devices.settling.remove(&ifindex);
+        let (used, room) = self.kernel.registry.used(Table::Edges);
         self.release(ifindex);
         self.warn(about(ifindex), None);
         self.warn(gateways::about(ifindex), None);
+        if used >= room {
+            self.let_one_in();
+        }
+    }
+
+    /// There is room again for one of the devices that found none.
+    fn let_one_in(&mut self) {
+        let (used, room) = self.kernel.registry.used(Table::Edges);
+        if used >= room {
+            return;
+        }
+        let waiting = self.devices.links.values().find(|link| {
+            self.config.edges.matches(&link.name)
+                && !self.kernel.hooks.devices().contains_key(&link.ifindex)
+        });
+        if let Some(ifindex) = waiting.map(|link| link.ifindex) {
+            self.look_at(vec![ifindex]);
+        }
     }
 
     /// Lets go of a device.
     pub(super) fn release(&mut self, ifindex: u32) {
+        let owner = self.kernel.registry.lookup(Identity::Edge(ifindex));
         let cookie = self.devices.netns.remove(&ifindex);
         // A namespace may have another device.
         let cookie = cookie
@@ -228,6 +381,9 @@ impl State {
         };
         if let Err(error) = done {
             tracing::error!(%error, ifindex, "cannot let go of a device");
+        }
+        if let Some(owner) = owner {
+            self.vacate(owner);
         }
     }
 }

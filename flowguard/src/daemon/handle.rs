@@ -50,8 +50,10 @@ pub type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
 pub struct Order {
     /// Against or for whom.
     pub source: SourceRef,
-    /// `block` or `allow`.
+    /// What to do.
     pub action: api::ActionName,
+    /// At which rate, if the action has one.
+    pub limit: Option<api::Limit>,
     /// In which classes; never empty.
     pub classes: Vec<crate::model::ClassName>,
     /// For how long; none: until lifted.

@@ -1,14 +1,18 @@
 //! Look-ups that may block, away from the daemon's task: name services can take seconds, and
 //! walking `/proc` takes milliseconds.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+};
 
 use tokio::sync::mpsc;
 
 use crate::identity::{
     links::Link,
     netns::NetnsError,
-    peers::{self, Peer},
+    peers::{self, Peer, ResolvedPeers},
+    routes,
     users::{self, LookupError, SubordinateRange},
 };
 
@@ -29,6 +33,8 @@ pub(super) enum Lookup {
         /// To whom, and with which others.
         range: SubordinateRange,
     },
+    /// The devices that lead to the world.
+    Uplinks(io::Result<BTreeSet<u32>>),
     /// What is at the other end of some devices.
     Peers {
         /// The devices.
@@ -79,11 +85,39 @@ pub(super) fn uid(name: String, answers: &mpsc::Sender<Lookup>) {
     });
 }
 
-/// Asks what is at the other end of devices.
-pub(super) fn peers(links: Vec<Link>, answers: &mpsc::Sender<Lookup>) {
-    spawn(answers, move || {
-        let peers = peers::find_peers(&links);
-        Some(Lookup::Peers { links, peers })
+/// Links that may wait to be asked about; what does not fit is asked about at a later tick.
+const QUEUE: usize = 4096;
+
+/// Asks what is at the other end of the devices that are sent. Those that come in while one look at
+/// `/proc` is under way share the next: with many devices at once, a look for each would take
+/// longer than all of them matter.
+pub(super) fn peers(answers: &mpsc::Sender<Lookup>) -> mpsc::Sender<Link> {
+    let (devices, asked) = mpsc::channel(QUEUE);
+    let (found, mut resolved) = mpsc::channel::<ResolvedPeers>(1);
+    tokio::spawn(peers::resolve_peers(asked, found));
+    let answers = answers.clone();
+    tokio::spawn(async move {
+        while let Some(ResolvedPeers { edges, peers }) = resolved.recv().await {
+            let answer = Lookup::Peers {
+                links: edges,
+                peers,
+            };
+            if answers.send(answer).await.is_err() {
+                // The daemon stops.
+                return;
+            }
+        }
+    });
+    devices
+}
+
+/// Asks which devices lead to the world.
+pub(super) fn uplinks(answers: &mpsc::Sender<Lookup>) {
+    let answers = answers.clone();
+    tokio::spawn(async move {
+        let found = routes::uplinks().await;
+        // Nobody listens any more when the daemon stops.
+        drop(answers.send(Lookup::Uplinks(found)).await);
     });
 }
 

@@ -18,6 +18,8 @@ mod run;
 mod sources;
 mod start;
 mod state;
+mod tables;
+mod vacancies;
 mod verdicts;
 
 pub use privilege::{MissingPrivilege, require as require_privilege};

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use flowguard_common::{
     class::Class,
-    verdict::{ACTION_ALLOW, ACTION_BLOCK, Rate, VERDICT_BY_HAND},
+    verdict::{Rate, VERDICT_BY_HAND},
 };
 
 use super::{
     handle::{Order, RequestError},
     state::State,
-    verdicts::{expires_ns, until},
+    verdicts::{InForce, expires_ns, until},
 };
 use crate::{
     control::api::{ActionName, Unblocked, VerdictRecord},
@@ -36,15 +36,13 @@ impl From<KernelError> for RequestError {
 impl State {
     /// Carries out an order; the new records, one per class.
     pub(super) async fn order(&mut self, order: Order) -> Result<Vec<VerdictRecord>, RequestError> {
-        let action = match order.action {
-            ActionName::Block => ACTION_BLOCK,
-            ActionName::Allow => ACTION_ALLOW,
-            ActionName::Limit => {
-                return Err(RequestError::BadRequest {
-                    reason: "only `block` and `allow` can be ordered".to_owned(),
-                });
-            }
-        };
+        if order.action == ActionName::Redirect && self.config.guard.smarthosts.is_empty() {
+            return Err(RequestError::BadRequest {
+                reason: "there is no smarthost to redirect to: write `guard.smarthosts` into the \
+                         configuration and `flowguard reload`"
+                    .to_owned(),
+            });
+        }
         let source = self.source_for_order(&order.source).await?;
         let now = self.now();
         let name = self
@@ -63,7 +61,7 @@ impl State {
                 rule: None,
                 by: order.by.clone(),
                 reason: order.reason.clone(),
-                limit: None,
+                limit: order.limit,
                 mode: self.config.mode,
                 since: now.wall,
                 until: until(&now, order.duration),
@@ -73,16 +71,32 @@ impl State {
                 replies: self.evidence.replies_of(source, Some(*class)),
             };
             let terms = Terms {
-                action,
+                action: offline::kernel_action(order.action),
                 flags: VERDICT_BY_HAND,
                 expires_ns: expires_ns(&now, order.duration),
-                rate: Rate::UNLIMITED,
+                rate: order.limit.map(Rate::from).unwrap_or_default(),
                 record: 0,
             };
             records.push(self.install(source, record, terms)?);
         }
         tracing::warn!(source = %order.source, by = %order.by, action = %order.action, "ordered");
         Ok(records)
+    }
+
+    /// Says so if somebody is to be redirected and there is nowhere to send them.
+    pub(super) fn look_at_redirections(&mut self) {
+        let redirects = |verdict: &&InForce| verdict.record.action == ActionName::Redirect;
+        let lost = match self.config.guard.smarthosts.len() {
+            0 => self.verdicts.values().filter(redirects).count(),
+            _ => 0,
+        };
+        let what = (lost > 0).then(|| {
+            format!(
+                "{lost} verdicts redirect to a smarthost, but `guard.smarthosts` is empty: what \
+                 they concern is refused instead; name a smarthost, or lift them"
+            )
+        });
+        self.warn("smarthosts", what);
     }
 
     /// Lifts the verdicts of one source, or all.

@@ -17,11 +17,10 @@ impl State {
     /// Reads the configuration again and puts it in force. After an error the old one holds.
     pub(super) fn reload(&mut self) -> Result<Reloaded, RequestError> {
         let bad = |reason: String| RequestError::BadConfig { reason };
-        let new = match &self.config.origin {
-            Some(path) => Config::load(path),
-            None => Config::embedded(),
-        }
-        .map_err(|error| bad(format!("{:#}", anyhow::Error::from(error))))?;
+        let new = self
+            .config
+            .load_again()
+            .map_err(|error| bad(format!("{:#}", anyhow::Error::from(error))))?;
         // The one step that can fail comes first.
         let addresses = self.local_addresses(&new);
         self.put_in_force(&new, addresses)

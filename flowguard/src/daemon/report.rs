@@ -54,10 +54,24 @@ impl State {
             sources: self.kernel.registry.sources().count() as u64,
             source_capacity: self.kernel.registry.capacity().into(),
             verdicts: self.verdicts.len() as u64,
+            smarthosts: self
+                .config
+                .guard
+                .smarthosts
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             totals,
             kernel: Stat::ALL
                 .iter()
                 .map(|stat| (stat.name().to_owned(), self.kernel.counters.stat(*stat)))
+                .collect(),
+            events_received: self.events_received,
+            tables: self
+                .tables(accounts.fallback_entries)
+                .into_iter()
+                .map(|(table, usage)| (table.name().to_owned(), usage))
+                .chain([("trusted".to_owned(), self.trusted_use())])
                 .collect(),
             warnings: self.warnings.values().cloned().collect(),
         })

@@ -29,6 +29,9 @@ const WORKERS: usize = 2;
 /// Events taken from the ring at once, so that a flood of them does not hold up anything else.
 const EVENTS_AT_ONCE: usize = 256;
 
+/// Events taken before rules are weighed; as many as a ring of the default size holds.
+const EVENTS_BEFORE_TICK: usize = 16_384;
+
 /// Runs the daemon until a signal stops it. `ready` gets a handle once the guard is in force.
 ///
 /// # Errors
@@ -110,7 +113,11 @@ async fn guard(
             Some(event) = links.recv() => state.on_link(event),
             Some(event) = cgroups.recv() => state.on_cgroup(event),
             Some(answer) = lookups.recv() => state.on_lookup(answer),
-            _ = tick.tick() => state.tick(),
+            _ = tick.tick() => {
+                // What is counted by now is explained by events that came before.
+                state.take_events(&events.ready(EVENTS_BEFORE_TICK));
+                state.tick();
+            }
             Some(request) = asked.recv() => {
                 let reloads = matches!(request, Request::Reload(_));
                 state.answer(request).await;
@@ -123,12 +130,7 @@ async fn guard(
                     action: "read the kernel's events",
                     source,
                 })?;
-                for event in events {
-                    match event {
-                        Record::Attempt(event) => state.on_event(&event),
-                        Record::Reply(reply) => state.on_reply(&reply),
-                    }
-                }
+                state.take_events(&events);
             }
             ended = &mut link_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
             ended = &mut cgroup_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
@@ -197,11 +199,22 @@ impl State {
         match answer {
             Lookup::User { uid, name } => self.on_user(uid, name),
             Lookup::Subordinate { uid, range } => self.on_subordinate(uid, &range),
+            Lookup::Uplinks(found) => self.on_uplinks(found),
             Lookup::Peers { links, peers } => self.on_peers(&links, peers),
         }
     }
 
-    pub(super) fn on_event(&mut self, event: &Event) {
+    fn take_events(&mut self, events: &[Record]) {
+        self.events_received += events.len() as u64;
+        for event in events {
+            match event {
+                Record::Attempt(event) => self.on_event(event),
+                Record::Reply(reply) => self.on_reply(reply),
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: &Event) {
         if event.source != NO_SOURCE {
             self.keep_event(event.source, event);
             return;
@@ -213,8 +226,9 @@ impl State {
         match self.kernel.registry.lookup(identity) {
             Some(source) => self.keep_event(source, event),
             None => {
-                self.waiting.entry(identity).or_default().push(*event);
-                self.on_newcomer(identity);
+                if self.on_newcomer(identity) {
+                    self.keep_waiting(identity, event);
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use flowguard_common::{
     class::Class,
+    event::Event,
     source::Kind,
     verdict::{ACTION_ALLOW, Rate, VERDICT_EXEMPT},
 };
@@ -14,7 +15,7 @@ use crate::{
         cgroup_watch::CgroupEvent,
         users::{LookupError, SubordinateRange},
     },
-    kernel::{Identity, KernelError, Terms, offline},
+    kernel::{Identity, KernelError, Table, Terms, offline},
     model::SourceName,
 };
 
@@ -24,11 +25,8 @@ impl State {
         if let Some(id) = self.kernel.registry.id(name) {
             return Ok(id);
         }
-        let registered = self.kernel.registry.register(name);
-        self.warn(
-            "registry",
-            registered.as_ref().err().map(ToString::to_string),
-        );
+        let registered = self.new_source(name);
+        self.count_refusal(&registered);
         let id = registered?;
         self.exempt_or_not(id);
         Ok(id)
@@ -36,11 +34,18 @@ impl State {
 
     /// Registers a source and makes an identity lead to it.
     pub(super) fn register_identity(&mut self, identity: Identity, name: &SourceName) {
+        if !self.finds_room(identity) {
+            return;
+        }
         let done = self
             .register(name)
             .and_then(|id| self.kernel.registry.lead(identity, id));
-        if let Err(error) = done {
-            tracing::error!(source = %name, %identity, %error, "cannot register");
+        match done {
+            // That it is full is said once, by a warning.
+            Ok(()) | Err(KernelError::Full(_)) => {}
+            Err(error) => {
+                tracing::error!(source = %name, %identity, %error, "cannot register");
+            }
         }
         self.keep_waiting_events();
     }
@@ -88,13 +93,15 @@ impl State {
     }
 
     /// An identity made an attempt and is not registered. Each user is asked about once at a
-    /// time, so that a slow name service is not flooded.
-    pub(super) fn on_newcomer(&mut self, identity: Identity) {
-        let registry = &self.kernel.registry;
-        if registry.sources().len() as u64 >= u64::from(registry.capacity()) {
-            // Nothing would come of it.
-            self.warn("registry", Some(self.full()));
-            return;
+    /// time, so that a slow name service is not flooded. False: there is no room for it.
+    pub(super) fn on_newcomer(&mut self, identity: Identity) -> bool {
+        // Without room nothing would come of it.
+        if !self.has_room_for_source() {
+            self.refuse(Table::Sources);
+            return false;
+        }
+        if !self.finds_room(identity) {
+            return false;
         }
         if let Identity::Uid(uid) = identity
             && self.asked.len() < LOOKUPS_AT_ONCE
@@ -105,6 +112,19 @@ impl State {
         // An address is its own name.
         if matches!(identity, Identity::Addr(_)) {
             self.register_identity(identity, &offline::provisional_name(identity));
+        }
+        true
+    }
+
+    /// Keeps evidence for somebody who is about to get a name, within limits: whoever gets none
+    /// must not fill our memory.
+    pub(super) fn keep_waiting(&mut self, identity: Identity, event: &Event) {
+        if self.waiting.len() >= WAITING && !self.waiting.contains_key(&identity) {
+            return;
+        }
+        let events = self.waiting.entry(identity).or_default();
+        if events.len() < WAITING_EVENTS {
+            events.push(*event);
         }
     }
 
@@ -121,7 +141,9 @@ impl State {
         let found: BTreeSet<Identity> = unregistered.collect();
         for identity in &found {
             match identity {
-                Identity::Uid(_) | Identity::Addr(_) => self.on_newcomer(*identity),
+                Identity::Uid(_) | Identity::Addr(_) => {
+                    self.on_newcomer(*identity);
+                }
                 Identity::Netns(_) if self.newcomers.contains(identity) => {
                     self.register_identity(*identity, &offline::provisional_name(*identity));
                 }
@@ -172,6 +194,7 @@ impl State {
             let done = self
                 .register(&owner)
                 .and_then(|id| self.kernel.registry.lead_uids(range.first, range.last, id));
+            self.count_refusal(&done);
             if let Err(error) = done {
                 tracing::error!(source = %owner, %error, "cannot register subordinate uids");
             }
@@ -187,11 +210,6 @@ impl State {
             _ => None,
         });
         lookup::users(uids.collect(), &self.lookups);
-    }
-
-    fn full(&self) -> String {
-        let capacity = self.kernel.registry.capacity();
-        KernelError::Full { capacity }.to_string()
     }
 
     /// Evidence of identities that something else has registered meanwhile.
@@ -268,6 +286,10 @@ impl State {
 
 /// Users whose names are looked up at the same time.
 const LOOKUPS_AT_ONCE: usize = 16;
+
+/// Identities that evidence is kept for until they have a name, and how much for each.
+const WAITING: usize = 4096;
+const WAITING_EVENTS: usize = 32;
 
 /// What an exempt source's verdict says.
 const EXEMPTION: Terms = Terms {

@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::{
     devices::Devices,
     evidence::Evidence,
-    lookup::Lookup,
+    lookup::{self, Lookup},
     privilege::{self, MissingPrivilege},
     state::{Host, State},
 };
@@ -120,6 +120,9 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         cgroup: cgroup::directory(&host.cgroup_mount, &host.cgroup),
         max_sources: config.kernel.max_sources,
         max_edges: config.kernel.max_edges,
+        max_identities: config.kernel.max_identities,
+        max_unregistered: config.kernel.max_unregistered,
+        ring_bytes: config.kernel.ring_bytes,
         edge_method: match config.kernel.edge_attach {
             EdgeAttach::Auto => None,
             EdgeAttach::Tcx => Some(EdgeMethod::Tcx),
@@ -141,12 +144,16 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         kernel,
         _lock: lock,
         trusted_addresses: Vec::new(),
+        addresses_left_out: 0,
         addresses_changed: false,
         store,
         engine: Engine::new(config.rules.clone()),
         patterns: Arc::new(RwLock::new(config.containers.clone())),
         evidence: Evidence::default(),
-        devices: Devices::default(),
+        devices: Devices::new(lookup::peers(&lookups)),
+        vacancies: Default::default(),
+        refusals: Default::default(),
+        events_received: 0,
         verdicts: Default::default(),
         exempted: Default::default(),
         cgroups: Default::default(),
@@ -160,8 +167,8 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     };
     state.warn("database", store_warning);
     state.warn_capacity();
-    let addresses = state.local_addresses(&state.config);
     let config = state.config.clone();
+    let addresses = state.local_addresses(&config);
     state.put_in_force(&config, addresses)?;
     state.adopt_verdicts()?;
     state.square_records();

@@ -12,7 +12,10 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
-use super::{devices::Devices, evidence::Evidence, lookup::Lookup, verdicts::InForce};
+use super::{
+    devices::Devices, evidence::Evidence, lookup::Lookup, tables::Refusals, vacancies::Vacancies,
+    verdicts::InForce,
+};
 use crate::{
     config::{Config, ContainerPatterns},
     control::api,
@@ -24,7 +27,7 @@ use crate::{
 };
 
 /// Trusted destinations that one bank has room for.
-const TRUSTED_ROOM: usize = (MAX_TRUSTED / 2) as usize;
+pub(super) const TRUSTED_ROOM: usize = (MAX_TRUSTED / 2) as usize;
 
 /// Patterns that the cgroup watch reads while the daemon may exchange them.
 pub(super) type SharedPatterns = Arc<RwLock<ContainerPatterns>>;
@@ -52,6 +55,8 @@ pub(super) struct State {
     pub(super) _lock: PinsLock,
     /// This host's addresses, as the kernel programs know them.
     pub(super) trusted_addresses: Vec<IpNet>,
+    /// How many of them found no room there.
+    pub(super) addresses_left_out: u64,
     /// They may be others by now.
     pub(super) addresses_changed: bool,
     pub(super) store: Store,
@@ -59,6 +64,12 @@ pub(super) struct State {
     pub(super) patterns: SharedPatterns,
     pub(super) evidence: Evidence,
     pub(super) devices: Devices,
+    /// Ids of sources that may be given to somebody else.
+    pub(super) vacancies: Vacancies,
+    /// Who found no room in the kernel's tables.
+    pub(super) refusals: Refusals,
+    /// Events of the kernel that arrived here.
+    pub(super) events_received: u64,
     /// Verdicts in force, exemptions not among them.
     pub(super) verdicts: BTreeMap<(u32, Class), InForce>,
     /// Sources whose `allow` in the kernel comes from a rule of the configuration.
@@ -94,18 +105,18 @@ impl State {
     }
 
     /// This host's addresses; if they cannot be listed, those that were known.
-    pub(super) fn local_addresses(&self, config: &Config) -> Vec<IpNet> {
+    pub(super) fn local_addresses(&mut self, config: &Config) -> Vec<IpNet> {
         if !config.guard.trust_local_addresses {
+            self.note_left_out(0);
             return Vec::new();
         }
-        let room = TRUSTED_ROOM.saturating_sub(config.guard.trusted.len());
+        let configured = config.guard.trusted.len() + config.guard.smarthosts.len();
+        let room = TRUSTED_ROOM.saturating_sub(configured);
         match links::local_addresses() {
             Ok(mut addresses) => {
                 addresses.sort_unstable();
-                if addresses.len() > room {
-                    tracing::warn!(room, "more local addresses than the kernel map holds");
-                    addresses.truncate(room);
-                }
+                self.note_left_out(addresses.len().saturating_sub(room));
+                addresses.truncate(room);
                 addresses.into_iter().map(IpNet::from).collect()
             }
             Err(error) => {
@@ -115,17 +126,30 @@ impl State {
         }
     }
 
+    fn note_left_out(&mut self, left_out: usize) {
+        self.addresses_left_out = left_out as u64;
+        let what = (left_out > 0).then(|| {
+            format!(
+                "{left_out} of this host's addresses are not trusted, since {TRUSTED_ROOM} trusted \
+                 destinations are all there is room for: mail that goes there counts as direct or \
+                 submission. Write the networks they are in into `guard.trusted`, and set \
+                 `guard.trust_local_addresses` to false"
+            )
+        });
+        self.warn("addresses", what);
+    }
+
     /// Tells the kernel of new addresses, if there are any: many changes at once cost as much as
     /// one.
     pub(super) fn refresh_addresses(&mut self) {
         if !std::mem::take(&mut self.addresses_changed) {
             return;
         }
-        let addresses = self.local_addresses(&self.config);
+        let config = self.config.clone();
+        let addresses = self.local_addresses(&config);
         if addresses == self.trusted_addresses {
             return;
         }
-        let config = self.config.clone();
         if let Err(error) = self.put_in_force(&config, addresses) {
             self.addresses_changed = true;
             tracing::error!(%error, "cannot tell the kernel this host's new addresses");
@@ -136,6 +160,9 @@ impl State {
     fn kernel_policy(&self, config: &Config, addresses: &[IpNet]) -> Policy {
         let mut trusted = config.guard.trusted.clone();
         trusted.extend(addresses);
+        // Whoever is sent there may go there.
+        let smarthosts = &config.guard.smarthosts;
+        trusted.extend(smarthosts.iter().map(|host| IpNet::from(host.ip())));
         let ceiling = |class| config.ceilings.of(class).unwrap_or_default();
         Policy {
             mode: config.mode,
@@ -151,7 +178,7 @@ impl State {
             submission_ports: config.guard.submission_ports.clone(),
             trusted,
             unanswered_after: config.kernel.unanswered_after,
-            smarthosts: Vec::new(),
+            smarthosts: smarthosts.clone(),
             gateway_bits4: config.gateway.ipv4_prefix,
             gateway_bits6: config.gateway.ipv6_prefix,
         }

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use flowguard_common::{
     class::Class,
     source::Kind,
-    verdict::{ACTION_ALLOW, ACTION_BLOCK, ACTION_LIMIT, Rate, VERDICT_BY_HAND, Verdict},
+    verdict::{Rate, VERDICT_BY_HAND, Verdict},
 };
 use jiff::SignedDuration;
 
@@ -15,10 +15,10 @@ use crate::{
     kernel::{
         KernelError, Terms,
         clock::Moment,
-        offline::{self, Accounts, NETNS_PREFIX},
+        offline::{self, Accounts, NETNS_PREFIX, kernel_action},
     },
     model::{SourceName, escape},
-    policy::{Finding, RuleAction, Sample},
+    policy::{Finding, Sample},
 };
 
 impl State {
@@ -42,11 +42,14 @@ impl State {
             )
         });
         self.warn("pins", gone);
+        self.look_at_redirections();
         self.refresh_addresses();
         self.sweep(&accounts, &now);
         self.register_newcomers(accounts.unregistered.keys().copied());
+        self.warn_full_tables(accounts.fallback_entries);
         self.look_at_settling_devices();
         self.look_after_gateways();
+        self.look_at_routes();
         let mut samples = Vec::new();
         for (id, account) in &accounts.registered {
             let Some(name) = self.kernel.registry.name(*id) else {
@@ -98,10 +101,7 @@ impl State {
 
     /// Carries out what a rule asks for.
     fn carry_out(&mut self, finding: &Finding, now: &Moment) {
-        let (action, rate) = match finding.action {
-            RuleAction::Block => (ActionName::Block, None),
-            RuleAction::Limit(rate) => (ActionName::Limit, Some(rate)),
-        };
+        let (action, rate) = (finding.action.name(), finding.action.rate());
         let record = VerdictRecord {
             record: 0,
             source: offline::full_name(&finding.name),
@@ -373,7 +373,7 @@ impl State {
                 BY_POLICY
             }
             .to_owned(),
-            limit: (verdict.action == ACTION_LIMIT).then(|| verdict.rate.into()),
+            limit: action.has_rate().then(|| verdict.rate.into()),
             reason: Some("made before this daemon started; its explanation is lost".to_owned()),
             mode: self.config.mode,
             since: now.wall,
@@ -432,14 +432,6 @@ const SWEEP_MARGIN: Duration = Duration::from_secs(130);
 
 /// Who made a verdict that a rule asked for.
 const BY_POLICY: &str = "policy";
-
-fn kernel_action(action: ActionName) -> u32 {
-    match action {
-        ActionName::Allow => ACTION_ALLOW,
-        ActionName::Limit => ACTION_LIMIT,
-        ActionName::Block => ACTION_BLOCK,
-    }
-}
 
 /// When a verdict that lasts so long ends, by the wall clock.
 pub(super) fn until(now: &Moment, duration: Option<Duration>) -> Option<jiff::Timestamp> {

@@ -9,6 +9,7 @@
 //! - [`links`]: network interfaces and addresses as they come and go (rtnetlink);
 //! - [`netns`]: the cookies of network namespaces; [`peers`]: which namespace, and whose
 //!   processes, are behind a veth (`/proc`, `RTM_GETNSID`);
+//! - [`routes`]: which interfaces lead to the world;
 //! - [`edge_owner`]: the name of the tenant behind an interface.
 //!
 //! No BPF program or map is touched here. What decodes (`mountinfo`, `link_messages`), keeps state
@@ -27,6 +28,7 @@ mod mountinfo;
 pub mod netns;
 mod owner;
 pub mod peers;
+pub mod routes;
 #[cfg(test)]
 mod testing;
 pub mod users;

@@ -85,7 +85,10 @@ fn map(pins: &Pins, name: &'static str, words: usize) -> Result<Words, KernelErr
 
 /// Counters of identities that were not registered when they were counted.
 #[derive(Debug)]
-pub struct Fallback(BpfHashMap<MapData, FallbackKey, FallbackEntry>);
+pub struct Fallback {
+    entries: BpfHashMap<MapData, FallbackKey, FallbackEntry>,
+    capacity: u32,
+}
 
 impl Fallback {
     /// Opens the pinned map.
@@ -94,7 +97,15 @@ impl Fallback {
     ///
     /// It is not there.
     pub fn open(pins: &Pins) -> Result<Self, KernelError> {
-        pins.open(MAP_FALLBACK).map(Self)
+        Ok(Self {
+            entries: pins.open(MAP_FALLBACK)?,
+            capacity: pins.capacity(MAP_FALLBACK)?,
+        })
+    }
+
+    /// Entries there is room for.
+    pub fn capacity(&self) -> u64 {
+        self.capacity.into()
     }
 
     /// Whether anything was counted of this identity before it was registered. An unreadable map
@@ -106,7 +117,7 @@ impl Fallback {
         Class::ALL.iter().any(|class| {
             let class = *class as u32;
             !matches!(
-                self.0.get(&FallbackKey { id, kind, class }, 0),
+                self.entries.get(&FallbackKey { id, kind, class }, 0),
                 Err(MapError::KeyNotFound)
             )
         })
@@ -118,7 +129,7 @@ impl Fallback {
     ///
     /// The map cannot be read.
     pub fn read(&self) -> Result<HashMap<FallbackKey, ClassCounters>, KernelError> {
-        self.0
+        self.entries
             .iter()
             .map(|entry| entry.map(|(key, entry)| (key, entry.counters)))
             .collect::<Result<_, _>>()

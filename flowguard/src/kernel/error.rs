@@ -2,7 +2,9 @@
 
 use std::{io, path::PathBuf};
 
-use flowguard_common::{gateway::GATEWAY_SLOTS, source::ROLE_GATEWAY};
+use flowguard_common::gateway::GATEWAY_SLOTS;
+
+use super::Full;
 
 /// An error from the kernel side.
 #[derive(Debug, thiserror::Error)]
@@ -105,30 +107,16 @@ pub enum KernelError {
         #[source]
         source: io::Error,
     },
-    /// The registry has no room.
+    /// A table has no room.
+    #[error("{0}")]
+    Full(Full),
+    /// The table of attempts has too few parts left for a gateway.
     #[error(
-        "there is no room for another source: {capacity} are registered. The traffic of others \
-         passes, and is counted but not judged. Raise `kernel.max_sources`, then stop the daemon, \
-         run `flowguard detach` and start it again: all counts begin anew"
+        "there is no room for a gateway, which takes that of {GATEWAY_SLOTS} interfaces. Raise \
+         `kernel.max_edges`, then stop the daemon, run `flowguard detach` and start it again: all \
+         counts begin anew"
     )]
-    Full {
-        /// How many fit.
-        capacity: u32,
-    },
-    /// The table of attempts has no part left for a device.
-    #[error(
-        "there is no room for another device: {}. Raise `kernel.max_edges`, then stop the daemon, \
-         run `flowguard detach` and start it again: all counts begin anew",
-        if *role == ROLE_GATEWAY {
-            format!("a gateway takes that of {GATEWAY_SLOTS} of `kernel.max_edges`")
-        } else {
-            "`kernel.max_edges` are guarded".to_owned()
-        }
-    )]
-    NoSlot {
-        /// What the device is, `ROLE_*`.
-        role: u32,
-    },
+    NoRoomForGateway,
     /// The kernel refused the gateways' program when it was loaded.
     #[error(
         "this kernel refuses the program for gateways (the log of the daemon's start says why), so \

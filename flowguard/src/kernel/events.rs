@@ -32,6 +32,19 @@ impl EventReader {
         Ok(Self { ring })
     }
 
+    /// Takes at most `most` of the events that are there.
+    pub fn ready(&mut self, most: usize) -> Vec<Record> {
+        let ring = self.ring.get_mut();
+        let mut events = Vec::new();
+        while events.len() < most {
+            let Some(item) = ring.next() else {
+                break;
+            };
+            events.extend(decode(&item));
+        }
+        events
+    }
+
     /// Waits for events and takes at most `most` of them. Cancel safe: an event is taken only
     /// when it is returned.
     ///

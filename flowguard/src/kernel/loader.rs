@@ -11,8 +11,9 @@ use flowguard_common::{
     class::CLASSES,
     flow::FLOWS_PER_DEVICE,
     names::{
-        MAP_BUCKETS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE, MAP_FANOUT, MAP_FLOWS,
-        MAP_SOURCES, MAP_VERDICTS,
+        MAP_ADDRS, MAP_BUCKETS, MAP_CGROUPS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE,
+        MAP_EVENTS, MAP_FALLBACK, MAP_FANOUT, MAP_FLOWS, MAP_NETNS, MAP_SOURCES, MAP_UIDS,
+        MAP_VERDICTS,
     },
 };
 
@@ -22,6 +23,8 @@ use super::{
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT"));
+/// For kernels whose atomics cannot fetch, which refuse the other at sight.
+static LEGACY_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT_LEGACY"));
 
 /// How the programs are to be loaded.
 #[derive(Clone, Debug)]
@@ -34,6 +37,12 @@ pub struct Options {
     pub max_sources: u32,
     /// Edge devices to have room for, likewise.
     pub max_edges: u32,
+    /// Identities of each sort to have room for, likewise.
+    pub max_identities: u32,
+    /// Identities to count one by one before they are registered, likewise.
+    pub max_unregistered: u32,
+    /// Size of the event ring, likewise.
+    pub ring_bytes: u32,
     /// How to attach edges; none: the best this kernel has.
     pub edge_method: Option<EdgeMethod>,
 }
@@ -130,6 +139,12 @@ fn load_object(options: &Options) -> Result<Ebpf, KernelError> {
         (MAP_FANOUT, per_class),
         (MAP_BUCKETS, per_class),
         (MAP_VERDICTS, per_class),
+        (MAP_UIDS, options.max_identities),
+        (MAP_CGROUPS, options.max_identities),
+        (MAP_NETNS, options.max_identities),
+        (MAP_ADDRS, options.max_identities),
+        (MAP_FALLBACK, options.max_unregistered),
+        (MAP_EVENTS, options.ring_bytes),
         (MAP_EDGES, options.max_edges),
         (
             MAP_FLOWS,
@@ -142,7 +157,11 @@ fn load_object(options: &Options) -> Result<Ebpf, KernelError> {
         loader.map_pin_path(map, options.pins.map(map));
     }
     loader
-        .load(OBJECT)
+        .load(if probe::has_fetching_atomics() {
+            OBJECT
+        } else {
+            LEGACY_OBJECT
+        })
         .map_err(|error| KernelError::Load(Box::new(error)))
 }
 

@@ -24,6 +24,7 @@ mod registry;
 mod settings;
 mod slots;
 mod sys;
+mod tables;
 mod verdicts;
 mod xdp;
 
@@ -40,4 +41,5 @@ pub use pins::{Pins, PinsLock};
 pub use programs::Role;
 pub use registry::{Identity, Registry};
 pub use settings::{Policy, SettingsBanks};
+pub use tables::{Full, Table};
 pub use verdicts::{Terms, Verdicts};

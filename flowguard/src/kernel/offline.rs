@@ -10,7 +10,10 @@ use flowguard_common::{
     class::Class,
     counters::ClassCounters,
     source::FallbackKey,
-    verdict::{ACTION_ALLOW, ACTION_BLOCK, ACTION_LIMIT, Verdict},
+    verdict::{
+        ACTION_ALLOW, ACTION_BLOCK, ACTION_LIMIT, ACTION_NEW_DESTINATIONS, ACTION_REDIRECT,
+        ACTION_SEVER, Verdict,
+    },
 };
 
 use super::{Counters, Fallback, Identity, KernelError, Pins, Registry, Verdicts, clock::Moment};
@@ -29,6 +32,8 @@ pub struct Accounts {
     pub registered: HashMap<u32, Account>,
     /// By identity, where nobody is registered.
     pub unregistered: HashMap<Identity, Account>,
+    /// Entries of the fallback, of those who are registered by now as well.
+    pub fallback_entries: u64,
 }
 
 impl Accounts {
@@ -50,6 +55,7 @@ impl Accounts {
             }
         }
         for (key, more) in fallback.read()? {
+            accounts.fallback_entries += 1;
             let (Some(identity), Some(class)) = (identity_of(&key), class_of(&key)) else {
                 continue;
             };
@@ -133,19 +139,26 @@ pub fn action_name(verdict: &Verdict, now: &Moment) -> Option<ActionName> {
     if verdict.is_expired(now.boot_ns()) {
         return None;
     }
-    match verdict.action {
-        ACTION_ALLOW => Some(ActionName::Allow),
-        ACTION_LIMIT => Some(ActionName::Limit),
-        ACTION_BLOCK => Some(ActionName::Block),
-        _ => None,
+    ActionName::ALL
+        .into_iter()
+        .find(|action| kernel_action(*action) == verdict.action)
+}
+
+/// The kernel's number for an action.
+pub const fn kernel_action(action: ActionName) -> u32 {
+    match action {
+        ActionName::Allow => ACTION_ALLOW,
+        ActionName::NewDestinations => ACTION_NEW_DESTINATIONS,
+        ActionName::Limit => ACTION_LIMIT,
+        ActionName::Redirect => ACTION_REDIRECT,
+        ActionName::Block => ACTION_BLOCK,
+        ActionName::Sever => ACTION_SEVER,
     }
 }
 
 /// The gravest of some verdicts, as the source list shows it.
 pub fn gravest(actions: impl Iterator<Item = ActionName>) -> Option<String> {
-    actions
-        .max_by_key(|action| *action as u8)
-        .map(|action| action.to_string())
+    actions.max().map(|action| action.to_string())
 }
 
 /// `flowguard sources --offline`: what the pinned maps say, without a daemon.

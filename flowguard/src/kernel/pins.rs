@@ -196,8 +196,18 @@ impl Pins {
     ///
     /// The pin cannot be read.
     pub fn contract(&self) -> Result<Option<u32>, KernelError> {
-        if !self.map(MAP_CONTRACT).exists() {
-            return Ok(None);
+        let path = self.map(MAP_CONTRACT);
+        match path.try_exists() {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            // To whoever may not look, nothing is there.
+            Err(source) => {
+                return Err(KernelError::File {
+                    action: "read",
+                    path,
+                    source,
+                });
+            }
         }
         let contract: Array<MapData, u32> = self.open(MAP_CONTRACT)?;
         let found = contract

@@ -8,7 +8,7 @@ use aya::{
 use flowguard_common::names::PROG_GATEWAY;
 use nix::net::if_::if_nameindex;
 
-use super::{EdgeMethod, Pins, netdev};
+use super::{EdgeMethod, Pins, netdev, sys};
 use crate::{
     config::{Config, EdgeAttach, GatewayMode},
     control::api::{Check, CheckState, Doctor},
@@ -20,6 +20,20 @@ use crate::{
 pub fn has_set_retval() -> bool {
     is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval)
         .unwrap_or(false)
+}
+
+/// Whether atomics can return what they replaced (Linux 5.12), so that limits need no lock.
+pub fn has_fetching_atomics() -> bool {
+    // r0 = 0; *(u64 *)(r10 - 8) = 0; r1 = 1; r1 = atomic_fetch_add(r10 - 8, r1); exit
+    // (Documentation/bpf/standardization/instruction-set.rst)
+    const FETCH_AND_ADD: [u64; 5] = [
+        0x0000_0000_0000_00b7,
+        0x0000_0000_fff8_0a7a,
+        0x0000_0001_0000_01b7,
+        0x0000_0001_fff8_1adb,
+        0x0000_0000_0000_0095,
+    ];
+    sys::loads(&FETCH_AND_ADD)
 }
 
 /// Whether TCX links exist (Linux 6.6): asked of the loopback device, which is always there.

@@ -14,13 +14,14 @@ use flowguard_common::{
     flow::FLOWS_PER_DEVICE,
     names::{MAP_ADDRS, MAP_CGROUPS, MAP_EDGES, MAP_FLOWS, MAP_NETNS, MAP_SOURCES, MAP_UIDS},
     source::{
-        AddrKey, Edge, KEY_NETNS, KEY_UID, Kind, NAME_BYTES, ROLE_EDGE, SOURCE_AT_EDGE, SourceInfo,
+        AddrKey, Edge, KEY_NETNS, KEY_UID, Kind, NAME_BYTES, ROLE_EDGE, ROLE_GATEWAY,
+        SOURCE_AT_EDGE, SourceInfo,
     },
 };
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::{KernelError, Pins, prefix, slots::Slots};
+use super::{KernelError, Pins, Table, prefix, slots::Slots, tables::IDENTITIES};
 use crate::model::SourceName;
 
 /// A kernel identity that leads to a source.
@@ -85,6 +86,9 @@ pub struct Registry {
     identities: HashMap<Identity, u32>,
     slots: Slots,
     ranges: Vec<UidRange>,
+    /// Entries of each table of identities, and how many it holds.
+    used: [u32; IDENTITIES],
+    room: [u32; IDENTITIES],
 }
 
 /// Uids that belong to one source: those subordinate to a user (subuid(5)).
@@ -115,6 +119,14 @@ impl Registry {
             identities: HashMap::new(),
             slots: Slots::new(pins.capacity(MAP_FLOWS)? / FLOWS_PER_DEVICE),
             ranges: Vec::new(),
+            used: [0; IDENTITIES],
+            room: [
+                pins.capacity(MAP_UIDS)?,
+                pins.capacity(MAP_CGROUPS)?,
+                pins.capacity(MAP_NETNS)?,
+                pins.capacity(MAP_EDGES)?,
+                pins.capacity(MAP_ADDRS)?,
+            ],
         };
         registry.read()?;
         Ok(registry)
@@ -168,6 +180,12 @@ impl Registry {
                 self.identities.insert(Identity::Addr(net), source);
             }
         }
+        for identity in self.identities.keys() {
+            count(&mut self.used, *identity, 1);
+        }
+        for range in &self.ranges {
+            count(&mut self.used, Identity::Uid(range.first), 1);
+        }
         Ok(())
     }
 
@@ -192,6 +210,36 @@ impl Registry {
     /// Sources there is room for.
     pub fn capacity(&self) -> u32 {
         self.capacity
+    }
+
+    /// How many identities a table holds, and how many fit.
+    pub fn used(&self, table: Table) -> (u64, u64) {
+        let of = |numbers: &[u32; IDENTITIES]| table.index().map_or(0, |index| numbers[index]);
+        let used = match table {
+            // Devices that are no single source's have no identity, and take their places.
+            Table::Edges => self.slots.used().into(),
+            _ => of(&self.used).into(),
+        };
+        (used, of(&self.room).into())
+    }
+
+    /// Whether an identity has its place in the kernel's table, or finds one.
+    pub fn has_room_for(&self, identity: Identity) -> bool {
+        let (used, room) = self.used(Table::of(identity));
+        used < room
+            || match identity {
+                Identity::Edge(ifindex) => self.slots.role(ifindex).is_some(),
+                _ => self.identities.contains_key(&identity),
+            }
+    }
+
+    fn require_room_for(&self, identity: Identity) -> Result<(), KernelError> {
+        let table = Table::of(identity);
+        if self.has_room_for(identity) {
+            Ok(())
+        } else {
+            Err(KernelError::Full(table.full(self.used(table).1)))
+        }
     }
 
     /// Who an identity leads to.
@@ -221,10 +269,16 @@ impl Registry {
     ///
     /// The map is full or cannot be written.
     pub fn lead_uids(&mut self, first: u32, last: u32, source: u32) -> Result<(), KernelError> {
-        for (prefix, bits) in prefixes(first, last) {
+        let prefixes = prefixes(first, last);
+        let (used, room) = self.used(Table::Uids);
+        if used + prefixes.len() as u64 > room {
+            return Err(KernelError::Full(Table::Uids.full(used)));
+        }
+        for (prefix, bits) in prefixes {
             self.uids
                 .insert(&Key::new(bits, prefix.to_be_bytes()), source, 0)
                 .map_err(KernelError::map(MAP_UIDS))?;
+            count(&mut self.used, Identity::Uid(prefix), 1);
         }
         self.ranges.push(UidRange {
             first,
@@ -262,9 +316,7 @@ impl Registry {
         }
         let id = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         if id >= self.capacity {
-            return Err(KernelError::Full {
-                capacity: self.capacity,
-            });
+            return Err(KernelError::Full(Table::Sources.full(self.capacity.into())));
         }
         self.sources
             .set(id, encode(&name), 0)
@@ -274,6 +326,24 @@ impl Registry {
         Ok(id)
     }
 
+    /// Gives the id of a source that never was anybody's to another, which is new.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn rename(&mut self, id: u32, name: &SourceName) -> Result<(), KernelError> {
+        let name = stored(name);
+        self.sources
+            .set(id, encode(&name), 0)
+            .map_err(KernelError::map(MAP_SOURCES))?;
+        if let Some(known) = self.names.get_mut(id as usize) {
+            self.ids.remove(known);
+            known.clone_from(&name);
+        }
+        self.ids.insert(name, id);
+        Ok(())
+    }
+
     /// Makes an identity lead to a source. For a device
     /// only what [`Self::lead_edge`] does, as an Ethernet device.
     ///
@@ -281,6 +351,7 @@ impl Registry {
     ///
     /// The map is full or cannot be written.
     pub fn lead(&mut self, identity: Identity, source: u32) -> Result<(), KernelError> {
+        self.require_room_for(identity)?;
         match identity {
             Identity::Uid(uid) => self
                 .uids
@@ -309,7 +380,9 @@ impl Registry {
                     .map_err(KernelError::map(MAP_ADDRS))?;
             }
         }
-        self.identities.insert(identity, source);
+        if self.identities.insert(identity, source).is_none() {
+            count(&mut self.used, identity, 1);
+        }
         Ok(())
     }
 
@@ -320,6 +393,7 @@ impl Registry {
     ///
     /// A map is full or cannot be written.
     pub fn lead_edge(&mut self, ifindex: u32, source: u32, link: u32) -> Result<(), KernelError> {
+        self.require_room_for(Identity::Edge(ifindex))?;
         self.place(ifindex, source, link, ROLE_EDGE)?;
         match self.identities.insert(Identity::Edge(ifindex), source) {
             Some(before) if before != source => self.flag_edge(before),
@@ -333,6 +407,7 @@ impl Registry {
     ///
     /// The map is full or cannot be written.
     pub fn lead_shared(&mut self, ifindex: u32, link: u32, role: u32) -> Result<(), KernelError> {
+        self.require_room_for(Identity::Edge(ifindex))?;
         self.place(ifindex, NO_SOURCE, link, role)
     }
 
@@ -343,10 +418,10 @@ impl Registry {
         link: u32,
         role: u32,
     ) -> Result<(), KernelError> {
-        let slot = self
-            .slots
-            .give(ifindex, role)
-            .ok_or(KernelError::NoSlot { role })?;
+        let slot = self.slots.give(ifindex, role).ok_or_else(|| match role {
+            ROLE_GATEWAY => KernelError::NoRoomForGateway,
+            _ => KernelError::Full(Table::Edges.full(self.used(Table::Edges).1)),
+        })?;
         let device = Edge {
             source,
             slot,
@@ -400,6 +475,7 @@ impl Registry {
         let Some(source) = self.identities.remove(&identity) else {
             return Ok(());
         };
+        count(&mut self.used, identity, -1);
         match identity {
             Identity::Uid(uid) => self
                 .uids
@@ -466,6 +542,15 @@ impl Registry {
 fn addr_key(net: IpNet) -> Option<AddrKey> {
     let (kind, id) = prefix::key_of(net)?;
     Some(AddrKey { id, kind, pad: 0 })
+}
+
+fn count(used: &mut [u32; IDENTITIES], identity: Identity, change: i32) {
+    if let Some(used) = Table::of(identity)
+        .index()
+        .and_then(|index| used.get_mut(index))
+    {
+        *used = used.saturating_add_signed(change);
+    }
 }
 
 /// The fewest prefixes that together are the numbers from `first` to `last`, with their lengths.

@@ -73,6 +73,14 @@ impl Slots {
         Some(slot)
     }
 
+    /// How many are given out.
+    pub(super) fn used(&self) -> u32 {
+        self.given
+            .values()
+            .map(|given| given.slots.len() as u32)
+            .sum()
+    }
+
     /// Takes a device's parts back; whether it had any.
     pub(super) fn take(&mut self, ifindex: u32) -> bool {
         self.given.remove(&ifindex).is_some()

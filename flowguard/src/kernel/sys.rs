@@ -3,7 +3,7 @@
 //! Layouts: `union bpf_attr` in include/uapi/linux/bpf.h.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     io,
     num::NonZeroUsize,
     os::{
@@ -20,10 +20,27 @@ use nix::{
     sys::mman::{MapFlags, ProtFlags, mmap, munmap},
 };
 
+const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_LINK_DETACH: libc::c_long = 34;
+
+const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
+
+#[derive(Default)]
+#[repr(C)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+}
 
 #[repr(C)]
 struct ObjGet {
@@ -75,6 +92,30 @@ fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
     } else {
         Ok(ret)
     }
+}
+
+/// Whether the kernel takes these instructions for a program (a socket filter, which is attached
+/// nowhere).
+pub(super) fn loads(instructions: &[u64]) -> bool {
+    const LICENSE: &CStr = c"GPL";
+    let Ok(insn_cnt) = u32::try_from(instructions.len()) else {
+        return false;
+    };
+    let mut attr = ProgLoad {
+        prog_type: BPF_PROG_TYPE_SOCKET_FILTER,
+        insn_cnt,
+        insns: instructions.as_ptr() as u64,
+        license: LICENSE.as_ptr() as u64,
+        ..ProgLoad::default()
+    };
+    let Ok(fd) = bpf(BPF_PROG_LOAD, &mut attr).map(i32::try_from) else {
+        return false;
+    };
+    if let Ok(fd) = fd {
+        // SAFETY: the kernel just gave us this descriptor.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+    true
 }
 
 /// Opens a pinned object.

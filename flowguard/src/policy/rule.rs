@@ -5,15 +5,45 @@ use std::time::Duration;
 use flowguard_common::verdict::Rate;
 
 use super::{history::Counts, sources::SourceGlobs};
-use crate::{control::api::Observation, model::ClassName};
+use crate::{
+    control::api::{ActionName, Observation},
+    model::ClassName,
+};
 
 /// What the kernel shall do with the new connections of a source that a rule fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleAction {
-    /// Refuse them.
-    Block,
     /// Refuse what exceeds the rate.
     Limit(Rate),
+    /// Refuse what goes to a new destination and exceeds the rate.
+    NewDestinations(Rate),
+    /// Send them to the smarthost.
+    Redirect,
+    /// Refuse them.
+    Block,
+    /// Refuse them, and stop those that are open.
+    Sever,
+}
+
+impl RuleAction {
+    /// What it is called.
+    pub const fn name(self) -> ActionName {
+        match self {
+            Self::Limit(_) => ActionName::Limit,
+            Self::NewDestinations(_) => ActionName::NewDestinations,
+            Self::Redirect => ActionName::Redirect,
+            Self::Block => ActionName::Block,
+            Self::Sever => ActionName::Sever,
+        }
+    }
+
+    /// The rate that it lets pass, of actions that have one.
+    pub const fn rate(self) -> Option<Rate> {
+        match self {
+            Self::Limit(rate) | Self::NewDestinations(rate) => Some(rate),
+            Self::Redirect | Self::Block | Self::Sever => None,
+        }
+    }
 }
 
 /// One rule. It fits when both minimums are reached within the window.

@@ -4,6 +4,8 @@
 //!
 //! The numbers in the tests' names are those of the table of ways around the guard.
 
+mod engines;
+mod flood;
 mod fragments;
 mod hidden;
 mod link;
@@ -15,12 +17,8 @@ mod tunnels;
 mod userns;
 mod witness;
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use flowguard_tests::{config::Config, container::Container, guard::Guard, lab::Lab};
-
-use serde::Deserialize;
 
 use self::root::Root;
 
@@ -43,12 +41,7 @@ fn guard<'lab>(lab: &'lab Lab, config: &Config, sources: &[(&str, &str)]) -> Res
 
 /// What the programs count about themselves, of `status --json`.
 fn kernel_counter(guard: &Guard<'_>, name: &str) -> Result<u64> {
-    #[derive(Deserialize)]
-    struct Status {
-        kernel: BTreeMap<String, u64>,
-    }
-    let status: Status = guard.json(&["status", "--json"])?;
-    Ok(status.kernel.get(name).copied().unwrap_or_default())
+    Ok(guard.status()?.counted(name))
 }
 
 /// Each way, tried by a container and by a namespace that nobody manages, is counted once for

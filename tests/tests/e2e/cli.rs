@@ -50,6 +50,24 @@ fn without_a_daemon_commands_say_so() -> Result<()> {
 }
 
 #[test]
+fn a_daemon_is_found_by_a_file_that_is_broken_by_now() -> Result<()> {
+    let lab = Lab::new()?;
+    let guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let good = Config::observe(&lab).to_string();
+    guard.configure(&good.replacen("observe", "obey", 1))?;
+    let status = guard.cli_by_file(&["status", "--json"])?.expect_code(0)?;
+    for words in ["mode", "control.sock", "all the same"] {
+        assert!(status.stderr.contains(words), "{status}");
+    }
+    guard.cli_by_file(&["block", WWW.1])?.expect_code(0)?;
+    // Where not even that can be told, an order must not go to another daemon.
+    guard.configure("mode = \"observe")?;
+    let refused = guard.cli_by_file(&["block", WWW.1])?.expect_code(2)?;
+    assert!(refused.stderr.contains("--socket"), "{refused}");
+    Ok(())
+}
+
+#[test]
 fn bad_usage_is_told_from_failure() -> Result<()> {
     let lab = Lab::new()?;
     let guard = Guard::start(&lab, &Config::observe(&lab))?;

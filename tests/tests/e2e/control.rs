@@ -3,17 +3,20 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     os::unix::{fs::PermissionsExt as _, net::UnixStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use flowguard_tests::{
     config::{Config, READERS},
     guard::Guard,
     lab::Lab,
     users::User,
+    wait::{SOON, until},
 };
 
+/// How long a connection may take over its header.
+const DAWDLING: Duration = Duration::from_secs(5);
 /// How long the daemon may take to answer or hang up.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -48,7 +51,7 @@ fn post(path: &str, body: &str) -> Vec<u8> {
 }
 
 #[test]
-fn malformed_and_huge_requests_get_an_error() -> Result<()> {
+fn bypass_36_malformed_and_huge_requests_get_an_error() -> Result<()> {
     let lab = Lab::new()?;
     let guard = Guard::start(&lab, &Config::observe(&lab))?;
     let pid = guard.status()?.pid;
@@ -82,7 +85,7 @@ fn malformed_and_huge_requests_get_an_error() -> Result<()> {
 }
 
 #[test]
-fn who_never_finishes_a_request_keeps_nobody_waiting() -> Result<()> {
+fn bypass_36_who_never_finishes_a_request_keeps_nobody_waiting() -> Result<()> {
     let lab = Lab::new()?;
     let guard = Guard::start(&lab, &Config::observe(&lab))?;
     let dawdle = |_| -> Result<UnixStream> {
@@ -90,15 +93,56 @@ fn who_never_finishes_a_request_keeps_nobody_waiting() -> Result<()> {
         stream.write_all(b"GET /v1/status HTTP/1.1\r\nHo")?;
         Ok(stream)
     };
-    let streams: Vec<_> = (0..50).map(dawdle).collect::<Result<_>>()?;
+    let mut streams: Vec<_> = (0..50).map(dawdle).collect::<Result<_>>()?;
+    let before = Instant::now();
     guard.status()?;
     guard.sources()?;
-    drop(streams);
+    guard.ok(&["block", "user:www-data"])?;
+    let waited = before.elapsed();
+    assert!(waited < DAWDLING, "{waited:?}");
+    // They are cut off, and without an answer to what they never asked.
+    for stream in &mut streams {
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        assert_eq!(String::from_utf8_lossy(&answer), "");
+    }
+    Ok(())
+}
+
+/// As many connections as one reader is given.
+const PLACES_OF_A_READER: usize = 12;
+
+#[test]
+fn bypass_36_one_reader_does_not_take_the_places_of_another() -> Result<()> {
+    let lab = Lab::new()?;
+    let guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let greedy = User::named(READERS)?;
+    let another = User {
+        uid: User::named("backup")?.uid,
+        gid: greedy.gid,
+    };
+    let follow = |_| guard.start_as(greedy, &["events", "--follow"]);
+    // A few more: the look below may be there before one of them.
+    let following: Vec<_> = (0..PLACES_OF_A_READER + 4)
+        .map(follow)
+        .collect::<Result<_>>()?;
+    until("all of its places to be taken", SOON, || {
+        let refused = guard.cli_as(greedy, &["status"])?;
+        ensure!(refused.code() == 3, "{refused}");
+        Ok(())
+    })?;
+    guard.cli_as(another, &["status"])?.expect_code(0)?;
+    guard.status()?;
+    drop(following);
+    until("places to be free again", SOON, || {
+        guard.cli_as(greedy, &["status"])?.expect_code(0)
+    })?;
     Ok(())
 }
 
 #[test]
-fn the_socket_is_for_root_and_the_group() -> Result<()> {
+fn bypass_36_the_socket_is_for_root_and_the_group() -> Result<()> {
     let lab = Lab::new()?;
     let guard = Guard::start(&lab, &Config::observe(&lab))?;
     let mode = guard.socket().metadata()?.permissions().mode() & 0o777;

@@ -1,11 +1,16 @@
 //! Nothing stops when the daemon stops, nothing is lost when it starts again, and everything is
 //! gone when it is told to go.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use flowguard_tests::{
     config::Config,
+    container::Container,
     expect::totals,
     guard::Guard,
     lab::Lab,
@@ -17,7 +22,7 @@ use flowguard_tests::{
 use crate::{BACKUP, GAMES, WWW};
 
 #[test]
-fn a_killed_daemon_loses_no_count_and_no_verdict() -> Result<()> {
+fn bypass_32_a_killed_daemon_loses_no_count_and_no_verdict() -> Result<()> {
     let lab = Lab::new()?;
     let _sink = lab.sink()?;
     let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
@@ -51,23 +56,67 @@ fn a_killed_daemon_loses_no_count_and_no_verdict() -> Result<()> {
 }
 
 #[test]
-fn starting_again_under_load_misses_no_connection() -> Result<()> {
+fn bypass_32_a_verdict_ends_while_no_daemon_runs() -> Result<()> {
     let lab = Lab::new()?;
-    let _sink = lab.sink()?;
+    let sink = lab.sink()?;
     let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
-    let client = lab
+    let www = lab.client(User::named(WWW.0)?)?;
+    let ordered = Instant::now();
+    guard.ok(&["block", WWW.1, "--for", "3s"])?;
+    guard.kill()?;
+    www.clone().count(10).run()?.all_refused(10)?;
+    let mut refused = 10;
+    until("the end of the verdict", SOON, || {
+        let outcome = www.run()?;
+        refused += outcome.refused;
+        outcome.all_connected(1)
+    })?;
+    let held = ordered.elapsed();
+    ensure!(held >= Duration::from_secs(3), "it held for {held:?} only");
+    guard.restart()?;
+    assert!(guard.status()?.adopted);
+    assert_eq!(guard.verdicts()?, []);
+    let totals = guard.expect_attempts(WWW.1, "direct", refused + 1)?;
+    assert_eq!(totals.denied, refused);
+    guard.expect_sum(refused + 1)?;
+    sink.expect_accepted(1)
+}
+
+/// A start puts new programs in the place of those that are attached, while connections are made.
+#[test]
+fn bypass_33_replacing_the_programs_under_load_misses_no_connection() -> Result<()> {
+    const HOST: u64 = 20_000;
+    const EDGE: u64 = 5_000;
+    const BLOCKED: u64 = 10_000;
+    let lab = Lab::new()?;
+    let sink = lab.sink()?;
+    let vm = Container::unmanaged(&lab, "fge7")?;
+    let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
+    guard.await_edge("fge7")?;
+    guard.ok(&["block", GAMES.1])?;
+    let host = lab
         .client(User::named(WWW.0)?)?
         .to(&["198.18.0.1-198.18.0.9"]);
-    let load = client.count(20_000).concurrency(2).start()?;
+    let host = host.count(HOST).concurrency(2).start()?;
+    let edge = vm.hidden_client().count(EDGE).concurrency(2).start()?;
+    let blocked = lab.client(User::named(GAMES.0)?)?;
+    // It is refused at once: slowly enough to be there all the time.
+    let blocked = blocked.count(BLOCKED).per_second(2_000).start()?;
     for _ in 0..2 {
         guard.kill()?;
         guard.restart()?;
         guard.terminate()?;
         guard.restart()?;
     }
-    load.outcome()?.all_connected(20_000)?;
-    guard.expect_attempts(WWW.1, "direct", 20_000)?;
-    guard.expect_sum(20_000)
+    host.outcome()?.all_connected(HOST)?;
+    edge.outcome()?.all_connected(EDGE)?;
+    blocked.outcome()?.all_refused(BLOCKED)?;
+    guard.expect_attempts(WWW.1, "direct", HOST)?;
+    guard.expect_attempts("iface:fge7", "direct", EDGE)?;
+    let totals = guard.expect_attempts(GAMES.1, "direct", BLOCKED)?;
+    assert_eq!(totals.denied, BLOCKED);
+    guard.expect_sum(HOST + EDGE + BLOCKED)?;
+    sink.expect_accepted(HOST + EDGE)
 }
 
 #[test]

@@ -3,6 +3,9 @@
 //! Run by `cargo xtask test`, as root. Each test builds a host and a world of its own
 //! (`flowguard_tests::lab`), so they run in parallel.
 
+mod answers;
+mod at_once;
+mod blast;
 mod bypass_container;
 mod bypass_host;
 mod cli;
@@ -11,14 +14,17 @@ mod count;
 mod demo;
 mod edge;
 mod engine;
+mod full;
 mod gateway;
 mod harness;
 mod hostile;
 mod lifecycle;
 mod mail;
 mod order;
+mod parser;
 mod policy;
 mod reload;
+mod uplink;
 
 /// A user every Debian has, and its source.
 const WWW: (&str, &str) = ("www-data", "user:www-data");

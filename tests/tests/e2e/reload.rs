@@ -39,6 +39,24 @@ fn reload_puts_a_new_configuration_in_force() -> Result<()> {
 }
 
 #[test]
+fn a_socket_of_the_command_line_needs_no_restart() -> Result<()> {
+    let lab = Lab::new()?;
+    let elsewhere = Config::observe(&lab).to_string();
+    let elsewhere = elsewhere.replacen("control.sock", "another.sock", 1);
+    let mut guard = Guard::stopped(&lab, &Config::observe(&lab))?;
+    guard.configure(&elsewhere)?;
+    let socket = guard.socket().display().to_string();
+    guard.restart_with(&["--socket", &socket])?;
+    let reloaded = guard.ok(&["reload"])?;
+    ensure!(!reloaded.contains("restart"), "{reloaded}");
+    // What else has changed does.
+    guard.configure(&elsewhere.replacen("state.db", "other.db", 1))?;
+    let reloaded = guard.ok(&["reload"])?;
+    ensure!(reloaded.contains(": paths.state\n"), "{reloaded}");
+    Ok(())
+}
+
+#[test]
 fn a_source_that_becomes_exempt_is_let_go() -> Result<()> {
     let lab = Lab::new()?;
     let _sink = lab.sink()?;

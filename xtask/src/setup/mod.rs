@@ -58,6 +58,8 @@ pub(crate) enum Needs {
     Demo,
     /// Build, and run the tests on this kernel.
     Test,
+    /// Build, and fuzz what reads bytes of strangers.
+    Fuzz,
 }
 
 /// What a machine that is set up has.
@@ -107,7 +109,8 @@ fn tables(needs: Needs, linker_works: bool) -> impl Iterator<Item = &'static Pac
     let linker = (!linker_works).then_some(packages::LINKER);
     let network = matches!(needs, Needs::Demo | Needs::Test).then_some(packages::NETWORK);
     let test = (needs == Needs::Test).then_some(packages::TEST);
-    [Some(packages::BUILD), linker, network, test]
+    let fuzz = (needs == Needs::Fuzz).then_some(packages::FUZZ);
+    [Some(packages::BUILD), linker, network, test, fuzz]
         .into_iter()
         .flatten()
         .flatten()

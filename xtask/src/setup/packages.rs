@@ -122,6 +122,12 @@ pub(crate) const TEST: &[Package] = &[
         elsewhere: "a Docker engine (docker, moby-engine)",
     },
     Package {
+        name: "lxc",
+        sign: Sign::Program("lxc-start"),
+        why: "tests run a system container as well, whose engine is another",
+        elsewhere: "LXC with its busybox template (lxc, lxc-templates)",
+    },
+    Package {
         name: "postfix",
         sign: Sign::Program("postfix"),
         why: "tests send through a real mail server of their own",
@@ -133,7 +139,27 @@ pub(crate) const TEST: &[Package] = &[
         why: "tests send mail as a script on a hacked site would",
         elsewhere: "swaks",
     },
+    Package {
+        name: "libnet-ssleay-perl",
+        sign: Sign::File("/usr/share/doc/libnet-ssleay-perl"),
+        why: "swaks speaks TLS with it",
+        elsewhere: "Net::SSLeay for Perl (perl-Net-SSLeay)",
+    },
+    Package {
+        name: "openssl",
+        sign: Sign::Program("openssl"),
+        why: "tests give their mail server a certificate",
+        elsewhere: "openssl",
+    },
 ];
+
+/// What fuzzing uses on top.
+pub(crate) const FUZZ: &[Package] = &[Package {
+    name: "g++",
+    sign: Sign::Program("c++"),
+    why: "compiles libFuzzer",
+    elsewhere: "a C++ compiler called c++ (g++ or clang++)",
+}];
 
 /// Those of `packages` that `is_there` does not find, in their order.
 pub(crate) fn missing(
@@ -172,7 +198,7 @@ mod tests {
 
     #[test]
     fn every_package_stands_in_one_table_only() {
-        let all = [BUILD, LINKER, DEBIAN_CORE, NETWORK, TEST];
+        let all = [BUILD, LINKER, DEBIAN_CORE, NETWORK, TEST, FUZZ];
         let names: Vec<_> = all.into_iter().flatten().map(|p| p.name).collect();
         let different: HashSet<_> = names.iter().collect();
         assert_eq!(different.len(), names.len(), "{names:?}");

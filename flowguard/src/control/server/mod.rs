@@ -3,10 +3,11 @@
 //! The socket's mode keeps strangers out; the peer's credentials are checked all the same. Nothing
 //! a client does, or fails to do, makes another one wait: every connection has its own task, a
 //! limited time for its header and for the rest of its request, and its own place among a limited
-//! number, of which some are root's alone.
+//! number, of which some are root's alone and no other user gets most.
 
 mod access;
 mod bind;
+mod places;
 mod refusal;
 mod routes;
 #[cfg(test)]
@@ -22,20 +23,17 @@ use hyper_util::{
 };
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinSet,
 };
 
+use self::places::{Place, Places};
 pub use self::{
     access::{Access, Peer},
     bind::{BindError, bind},
 };
 use crate::daemon::handle::Handle;
 
-/// Connections of root at a time.
-const ROOT_CONNECTIONS: usize = 64;
-/// Connections of everybody else together at a time.
-const READER_CONNECTIONS: usize = 48;
 /// How long a client may take over the header of a request; also how long a connection may idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the rest of a request may take until its answer starts.
@@ -59,11 +57,10 @@ pub async fn serve(
 ) -> io::Result<()> {
     let (stop, stopped) = watch::channel(());
     let access = Arc::new(access);
-    let server = Server {
+    let mut server = Server {
         router: routes::router(handle, Arc::clone(&access), stopped.clone()),
         access,
-        root: Arc::new(Semaphore::new(ROOT_CONNECTIONS)),
-        readers: Arc::new(Semaphore::new(READER_CONNECTIONS)),
+        places: Places::new(),
         stopped,
     };
     let mut connections = JoinSet::new();
@@ -106,14 +103,13 @@ fn remove(listener: &UnixListener) -> io::Result<()> {
 struct Server {
     router: Router,
     access: Arc<Access>,
-    root: Arc<Semaphore>,
-    readers: Arc<Semaphore>,
+    places: Places,
     stopped: watch::Receiver<()>,
 }
 
 impl Server {
     /// Starts a task for the connection, or closes it: there are too many.
-    fn admit(&self, stream: UnixStream, connections: &mut JoinSet<()>) {
+    fn admit(&mut self, stream: UnixStream, connections: &mut JoinSet<()>) {
         let credentials = match stream.peer_cred() {
             Ok(credentials) => credentials,
             Err(error) => {
@@ -122,8 +118,7 @@ impl Server {
             }
         };
         let uid = credentials.uid();
-        let places = if uid == 0 { &self.root } else { &self.readers };
-        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+        let Some(place) = self.places.take(uid) else {
             tracing::warn!(uid, "too many control connections: the newest was closed");
             return;
         };
@@ -145,7 +140,7 @@ async fn connection(
     access: Arc<Access>,
     router: Router,
     mut stopped: watch::Receiver<()>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 ) {
     let peer = access.identify(uid, gid).await;
     let router = TowerToHyperService::new(router);

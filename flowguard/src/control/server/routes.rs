@@ -30,6 +30,7 @@ use crate::{
     control::api,
     daemon::handle::{Handle, Order},
     model::{ClassName, SourceRef},
+    rate,
 };
 
 /// Longest body of a request.
@@ -150,7 +151,13 @@ async fn block(
     body: OrderBody,
 ) -> Result<Json<Vec<api::VerdictRecord>>, Refusal> {
     let Json(request) = body?;
-    let order = order(api::ActionName::Block, request, &peer)?;
+    let action = request.action.unwrap_or(api::ActionName::Block);
+    if action == api::ActionName::Allow {
+        return Err(Refusal::bad_request(
+            "`allow` is no block: POST it to /v1/allow",
+        ));
+    }
+    let order = order(action, request, &peer)?;
     Ok(Json(app.handle.order(order).await?))
 }
 
@@ -160,6 +167,14 @@ async fn allow(
     body: OrderBody,
 ) -> Result<Json<Vec<api::VerdictRecord>>, Refusal> {
     let Json(request) = body?;
+    if request
+        .action
+        .is_some_and(|action| action != api::ActionName::Allow)
+    {
+        return Err(Refusal::bad_request(
+            "what passes has no other action: leave `action` out, or POST it to /v1/block",
+        ));
+    }
     let order = order(api::ActionName::Allow, request, &peer)?;
     Ok(Json(app.handle.order(order).await?))
 }
@@ -193,6 +208,26 @@ fn source_ref(text: &str) -> Result<SourceRef, Refusal> {
         .map_err(|error: crate::model::SourceRefError| Refusal::bad_request(error.to_string()))
 }
 
+/// The rate of an order, if its action has one.
+fn limit(
+    action: api::ActionName,
+    limit: Option<api::Limit>,
+) -> Result<Option<api::Limit>, Refusal> {
+    match limit {
+        Some(limit) if action.has_rate() => match rate::checked(limit.into()) {
+            Ok(rate) => Ok(Some(rate.into())),
+            Err(error) => Err(Refusal::bad_request(format!("`limit`: {error}"))),
+        },
+        Some(_) => Err(Refusal::bad_request(format!(
+            "`{action}` has no `limit`: leave it out, or order `limit` or `new-destinations`"
+        ))),
+        None if action.has_rate() => Err(Refusal::bad_request(format!(
+            "`{action}` needs a `limit`, such as {{\"burst\": 10, \"interval_ns\": 360000000000}}"
+        ))),
+        None => Ok(None),
+    }
+}
+
 /// An operator's request, checked.
 fn order(
     action: api::ActionName,
@@ -201,10 +236,20 @@ fn order(
 ) -> Result<Order, Refusal> {
     let mut classes = request.classes;
     if classes.is_empty() {
-        classes = vec![ClassName::Direct, ClassName::Submission];
+        classes = match action {
+            // Logins must not go to a server they are not meant for unless somebody says so.
+            api::ActionName::Redirect => vec![ClassName::Direct],
+            _ => vec![ClassName::Direct, ClassName::Submission],
+        };
     }
     classes.sort();
     classes.dedup();
+    if action == api::ActionName::Redirect && classes.contains(&ClassName::Relay) {
+        return Err(Refusal::bad_request(
+            "class `relay` is mail to where it may go: redirect `direct` or `submission`",
+        ));
+    }
+    let limit = limit(action, request.limit)?;
     match request.seconds {
         Some(0) => {
             return Err(Refusal::bad_request(
@@ -231,6 +276,7 @@ fn order(
     Ok(Order {
         source: source_ref(&request.source)?,
         action,
+        limit,
         classes,
         duration: request.seconds.map(Duration::from_secs),
         reason: request.reason,

@@ -23,7 +23,7 @@ const ONE_RETRANSMISSION: Duration = Duration::from_millis(1_500);
 const WORLD: [&str; 2] = ["198.18.0.1", "2001:db8:1::1"];
 
 /// The rules of line 21, which the connection tracking undoes for the answers.
-const DNAT: &str = "
+pub(super) const DNAT: &str = "
     table ip t {
         chain c {
             type nat hook output priority -100;
@@ -55,7 +55,7 @@ fn at_the_device(port: u16) -> String {
 }
 
 /// The rules of line 23: the packet with the socket is dropped, and a copy without one goes out.
-fn duplicated(port: u16, gateway: &str, gateway6: &str) -> String {
+pub(super) fn duplicated(port: u16, gateway: &str, gateway6: &str) -> String {
     let table = |family: &str, gateway: &str| {
         format!(
             "table {family} t {{

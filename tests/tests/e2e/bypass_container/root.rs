@@ -23,12 +23,14 @@ pub(super) struct Root {
     /// The program and its arguments that run another with the rights.
     prefix: Vec<String>,
     forge: PathBuf,
+    /// Where the container sees files too.
+    dir: PathBuf,
 }
 
 impl Root {
     /// Root of a container, with `CAP_NET_ADMIN` and `CAP_NET_RAW` only.
     pub(super) fn of(lab: &Lab, container: &Container<'_>) -> Result<Self> {
-        let limit = ["setpriv", "--bounding-set=-all,+net_admin,+net_raw"];
+        let limit = ["setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--"];
         Self::through(lab, container.place(), &limit.map(str::to_owned))
     }
 
@@ -38,13 +40,14 @@ impl Root {
             place,
             prefix: prefix.to_vec(),
             forge: client::publish(&client::built("fg-bypass-raw")?, lab.dir())?,
+            dir: lab.dir().to_owned(),
         })
     }
 
     fn command(&self, program: &str) -> Result<Command> {
         let (first, rest) = self.prefix.split_first().context("a program")?;
         let mut command = self.place.command(first)?;
-        command.args(rest).arg("--").arg(program);
+        command.args(rest).arg(program);
         Ok(command)
     }
 
@@ -64,7 +67,7 @@ impl Root {
 
     /// Loads nftables rules.
     pub(super) fn nft(&self, rules: &str) -> Result<()> {
-        let mut file = tempfile::NamedTempFile::new()?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         file.write_all(rules.as_bytes())?;
         let path = file.path().to_str().context("a plain path")?;
         self.run("nft", &["-f", path])?.expect_code(0)?;

@@ -41,7 +41,7 @@ impl Unprivileged {
             format!("addr add 10.78.{number}.1/24 dev {edge}"),
             format!("link set {edge} up"),
         ])?;
-        let namespaces = format!("nsenter --user=/proc/{pid}/ns/user --net=/proc/{pid}/ns/net");
+        let namespaces = format!("nsenter --user=/proc/{pid}/ns/user --net=/proc/{pid}/ns/net --");
         let prefix: Vec<_> = namespaces.split(' ').map(str::to_owned).collect();
         let root = Root::through(lab, place, &prefix)?;
         root.ip(&[

@@ -94,9 +94,9 @@ async fn slow_clients_are_cut_off_and_nobody_waits_for_them() {
 async fn places_are_limited() {
     let running = start();
     let places = if own_uid() == 0 {
-        ROOT_CONNECTIONS
+        places::ROOT
     } else {
-        READER_CONNECTIONS
+        places::PER_READER
     };
     let mut streams = Vec::new();
     for _ in 0..places {

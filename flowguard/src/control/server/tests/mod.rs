@@ -70,8 +70,11 @@ fn status() -> api::Status {
         sources: 1,
         source_capacity: 16_384,
         verdicts: 0,
+        smarthosts: Vec::new(),
         totals: BTreeMap::new(),
         kernel: BTreeMap::new(),
+        events_received: 0,
+        tables: BTreeMap::new(),
         warnings: Vec::new(),
     }
 }
@@ -183,6 +186,8 @@ fn start() -> Running {
 fn order_request() -> api::OrderRequest {
     api::OrderRequest {
         source: "user:alice".to_owned(),
+        action: None,
+        limit: None,
         classes: Vec::new(),
         seconds: None,
         reason: None,

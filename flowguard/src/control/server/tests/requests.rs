@@ -38,6 +38,7 @@ async fn orders_arrive_complete() {
         Order {
             source: SourceRef::User("alice".to_owned()),
             action: api::ActionName::Block,
+            limit: None,
             classes: vec![ClassName::Direct, ClassName::Submission],
             duration: None,
             reason: None,
@@ -62,9 +63,73 @@ async fn orders_arrive_complete() {
 }
 
 #[tokio::test]
+async fn a_block_may_do_something_else() {
+    let mut running = start();
+    let limit = api::Limit {
+        burst: 5,
+        interval_ns: 1_000_000_000,
+    };
+    for (action, limit, classes) in [
+        (api::ActionName::Sever, None, 2),
+        (api::ActionName::Limit, Some(limit), 2),
+        (api::ActionName::NewDestinations, Some(limit), 2),
+        // Logins stay where they are meant for.
+        (api::ActionName::Redirect, None, 1),
+    ] {
+        let request = api::OrderRequest {
+            action: Some(action),
+            limit,
+            ..order_request()
+        };
+        running.client.block(&request).await.unwrap();
+        let order = running.orders.recv().await.unwrap();
+        assert_eq!((order.action, order.limit), (action, limit));
+        assert_eq!(order.classes.len(), classes);
+        assert!(matches!(
+            running.client.allow(&request).await,
+            Err(ClientError::BadRequest { .. })
+        ));
+    }
+}
+
+#[tokio::test]
 async fn senseless_orders_are_refused() {
     let running = start();
+    let with = |action, burst, interval_ns| api::OrderRequest {
+        action: Some(action),
+        limit: Some(api::Limit { burst, interval_ns }),
+        ..order_request()
+    };
     for (what, request) in [
+        ("no burst", with(api::ActionName::Limit, 0, 1)),
+        ("no interval", with(api::ActionName::Limit, 1, 0)),
+        (
+            "more than fits into 64 bits",
+            with(api::ActionName::NewDestinations, 2, u64::MAX),
+        ),
+        ("a rate for a block", with(api::ActionName::Block, 1, 1)),
+        (
+            "no rate",
+            api::OrderRequest {
+                action: Some(api::ActionName::Limit),
+                ..order_request()
+            },
+        ),
+        (
+            "an allow",
+            api::OrderRequest {
+                action: Some(api::ActionName::Allow),
+                ..order_request()
+            },
+        ),
+        (
+            "what may go anywhere redirected",
+            api::OrderRequest {
+                action: Some(api::ActionName::Redirect),
+                classes: vec![ClassName::Relay],
+                ..order_request()
+            },
+        ),
         (
             "no kind",
             api::OrderRequest {
