@@ -1,9 +1,14 @@
 //! Customers of a router: a network behind the host with many addresses, of which the host knows
 //! nothing but the addresses.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     bypass_raw::Report,
@@ -12,7 +17,8 @@ use crate::{
     lab::Lab,
     netns::Netns,
     place::Place,
-    process::run,
+    process::Job,
+    wait::SOON,
 };
 
 /// The customers' addresses.
@@ -103,14 +109,43 @@ impl<'lab> Lan<'lab> {
         self.lab.client_in(place).from(from)
     }
 
-    /// Runs the forging program with arguments separated by spaces, and checks how many SYNs were
-    /// sent, and how many of them answered.
+    /// An open connection from one of the addresses.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn connect(&self, from: &str, to: &str) -> Result<TcpStream> {
+        let (from, to) = (
+            SocketAddr::new(from.parse()?, 0),
+            SocketAddr::new(to.parse()?, 25),
+        );
+        self.netns.enter(|| {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+            socket.bind(&from.into())?;
+            socket.connect_timeout(&to.into(), SOON)?;
+            Ok(socket.into())
+        })
+    }
+
+    /// The customers' network namespace.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// Starts the forging program with arguments separated by spaces.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_forging(&self, way: &str) -> Result<Job> {
+        let mut command = Place::default().netns(&self.netns).command(&self.forge)?;
+        Job::start(command.args(way.split(' ')))
+    }
+
+    /// Runs it, and checks how many SYNs were sent, and how many of them answered.
     ///
     /// # Errors
     /// When they are others.
     pub fn forge(&self, way: &str, sent: u64, answered: u64) -> Result<()> {
-        let mut command = Place::default().netns(&self.netns).command(&self.forge)?;
-        let finished = run(command.args(way.split(' ')), PATIENCE)?.expect_code(0)?;
+        let finished = self.start_forging(way)?.finish(PATIENCE)?.expect_code(0)?;
         let report: Report =
             serde_json::from_str(&finished.stdout).with_context(|| finished.to_string())?;
         ensure!(

@@ -20,6 +20,7 @@ pub mod config;
 pub mod container;
 pub mod docker;
 pub mod expect;
+pub mod foreign_xdp;
 pub mod guard;
 pub mod lab;
 pub mod lan;

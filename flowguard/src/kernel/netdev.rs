@@ -70,18 +70,20 @@ pub(super) fn attached(ifindex: u32) -> io::Result<Option<XdpMode>> {
     let answer = ask(NETLINK_ROUTE, &request)?;
     // Not the whole message: one attribute that the library does not know would spoil it.
     let attributes = answer.get(LINK_ATTRIBUTES..).unwrap_or_default();
-    let xdp = attributes_of(attributes)
-        .find(|attribute| attribute.kind() == libc::IFLA_XDP)
-        .into_iter()
-        .flat_map(|xdp| attributes_of(xdp.into_inner()).collect::<Vec<_>>());
-    Ok(xdp
+    let xdp = attributes_of(attributes).find(|attribute| attribute.kind() == libc::IFLA_XDP);
+    Ok(xdp.as_ref().and_then(|xdp| mode(xdp.value())))
+}
+
+/// What the attributes within `IFLA_XDP` say.
+fn mode(xdp: &[u8]) -> Option<XdpMode> {
+    attributes_of(xdp)
         .filter_map(|attribute| LinkXdp::parse(&attribute).ok())
         .find_map(|attribute| match attribute {
             LinkXdp::Attached(XdpAttached::None) => None,
             LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(XdpMode::Generic),
             LinkXdp::Attached(_) => Some(XdpMode::Native),
             _ => None,
-        }))
+        })
 }
 
 /// Whether a device's driver runs XDP programs; none: this kernel does not tell (before Linux 6.3).
