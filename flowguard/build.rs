@@ -15,6 +15,14 @@ const OBJECTS: [(&str, &str); 2] = [
     ("FLOWGUARD_BPF_OBJECT", "bpf/flowguard-ebpf.o"),
     ("FLOWGUARD_BPF_OBJECT_LEGACY", "bpf/flowguard-ebpf-legacy.o"),
 ];
+/// The same with maps of another layout, for tests.
+const GROWN_OBJECTS: [(&str, &str); 2] = [
+    ("FLOWGUARD_BPF_OBJECT", "bpf/flowguard-ebpf-grown.o"),
+    (
+        "FLOWGUARD_BPF_OBJECT_LEGACY",
+        "bpf/flowguard-ebpf-grown-legacy.o",
+    ),
+];
 
 #[expect(
     clippy::print_stderr,
@@ -22,7 +30,11 @@ const OBJECTS: [(&str, &str); 2] = [
 )]
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
-    for (variable, object) in OBJECTS {
+    let objects = match env::var_os("CARGO_FEATURE_GROWN") {
+        Some(_) => GROWN_OBJECTS,
+        None => OBJECTS,
+    };
+    for (variable, object) in objects {
         let found = env::var_os("OUT_DIR").and_then(|out| find(Path::new(&out), object));
         let Some(found) = found else {
             eprintln!(

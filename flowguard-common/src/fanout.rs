@@ -34,6 +34,17 @@ pub const fn position(hash: u64) -> (usize, u64) {
     ((bit / 64) as usize, 1 << (bit % 64))
 }
 
+/// Whether a bit was set in this epoch or the one before, told from the word it is in: of a bitmap
+/// that is `age` epochs old, and of the one that it keeps from the epoch before its own.
+#[inline(always)]
+pub const fn is_known(age: u64, bits: u64, before: u64, bit: u64) -> bool {
+    match age {
+        0 => (bits | before) & bit != 0,
+        1 => bits & bit != 0,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

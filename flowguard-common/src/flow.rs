@@ -198,6 +198,16 @@ pub fn flow_tag(src: &Addr, sport: u16, dst: &Addr, dport: u16) -> u64 {
     addr::hash(src, addr::hash(dst, ports)) | 1
 }
 
+/// A SYN as it leaves the host, whatever the host has made of its source address on the way. Never 0.
+#[inline(always)]
+pub fn syn_tag(dst: &Addr, dport: u16, seq: u32) -> u64 {
+    addr::hash(dst, (u64::from(dport) << 32) | u64::from(seq)) | 1
+}
+
+/// Places for SYNs on their way from an edge to an uplink; a power of two. A packet is there within
+/// microseconds, so few are on their way at once, and one that is overwritten is taken for a stray.
+pub const SYNS_ON_THEIR_WAY: u32 = 65_536;
+
 /// Index of the first of the [`FLOW_WAYS`] places for `tag` on the device with this slot.
 #[inline(always)]
 pub const fn flow_set(slot: u32, tag: u64) -> u32 {

@@ -16,7 +16,9 @@ pub mod event;
 pub mod fanout;
 pub mod flow;
 pub mod gateway;
+pub mod judge;
 pub mod names;
+pub mod netns;
 pub mod packet;
 pub mod settings;
 pub mod smtp;
@@ -33,4 +35,8 @@ mod user;
 ///
 /// It stands in the `CONTRACT` map: a binary that finds another value there must not read the
 /// other maps.
-pub const CONTRACT: u32 = 2;
+pub const CONTRACT: u32 = if cfg!(feature = "grown") { 3 } else { 2 };
+
+/// The oldest contract whose maps this version can take over: from there on, values have only grown
+/// at their end. It also tells older versions which of them can take these maps over.
+pub const OLDEST_CONTRACT: u32 = 2;

@@ -26,7 +26,10 @@ pub const PROG_GATEWAY: &str = "gateway";
 /// Run by the daemon, attached nowhere: settles attempts that nobody answered.
 pub const PROG_SWEEP: &str = "sweep";
 
-/// One `u32`: [`crate::CONTRACT`].
+/// `cgroup/connect4` program that tells the daemon its network namespace, on old kernels.
+pub const PROG_NETNS_PROBE: &str = "netns_probe";
+
+/// Two `u32`: [`crate::CONTRACT`], and the oldest contract whose guard can take over these maps.
 pub const MAP_CONTRACT: &str = "CONTRACT";
 /// Two banks of [`crate::settings::Settings`].
 pub const MAP_SETTINGS: &str = "SETTINGS";
@@ -60,14 +63,24 @@ pub const MAP_EVENT_RATE: &str = "EVENT_RATE";
 pub const MAP_EVENTS: &str = "EVENTS";
 /// Attempts and their outcomes by device.
 pub const MAP_FLOWS: &str = "FLOWS";
+/// SYNs between an edge and an uplink.
+pub const MAP_ON_THE_WAY: &str = "ON_THE_WAY";
 /// Prefixes at gateways to sources.
 pub const MAP_ADDRS: &str = "ADDRS";
 /// Event rate buckets of strays, and of newcomers at gateways.
 pub const MAP_STRAY_RATE: &str = "STRAY_RATE";
 /// Stamps on sockets.
 pub const MAP_STAMPS: &str = "STAMPS";
+/// One [`crate::netns::NetnsProbe`].
+pub const MAP_NETNS_PROBE: &str = "NETNS_PROBE";
 /// [`crate::counters::Stat`]s.
 pub const MAP_STATS: &str = "STATS";
+/// What programs counted in maps that these replaced, as [`MAP_COUNTERS`].
+pub const MAP_CARRIED: &str = "CARRIED";
+/// The same of [`MAP_STATS`].
+pub const MAP_CARRIED_STATS: &str = "CARRIED_STATS";
+/// The same of [`MAP_FALLBACK`].
+pub const MAP_CARRIED_IDS: &str = "CARRIED_IDS";
 
 /// Sources the registry holds unless configured otherwise. 16,384 cost about 28 MiB of kernel
 /// memory (counters, bitmaps, names).

@@ -30,7 +30,8 @@ pub struct Stamp {
     pub flags: u32,
     /// Initial sequence number of the attempt, once seen.
     pub seq: u32,
-    /// [`crate::class::Class`] it was judged in: a port rewritten on the way makes another.
+    /// [`crate::class::Class`] of its packets, as far as the connect hook knows: a port rewritten on
+    /// the way makes another.
     pub class: u32,
     /// Source id of who made the socket, or [`crate::event::NO_SOURCE`]: it may be passed on, and
     /// its maker may move or change its uid.
@@ -43,8 +44,9 @@ pub struct Stamp {
     pub dst: Addr,
     /// To which port, host order.
     pub dport: u32,
-    /// Zero.
-    pub pad: u32,
+    /// Class that the attempt and what comes of it are counted in: that of [`Stamp::dst`], if it was
+    /// redirected.
+    pub counted: u32,
 }
 
 const _: () = assert!(size_of::<Stamp>() == 80 && align_of::<Stamp>() == 8);
@@ -68,7 +70,7 @@ impl Stamp {
         },
         dst: [0; 16],
         dport: 0,
-        pad: 0,
+        counted: 0,
     };
 }
 

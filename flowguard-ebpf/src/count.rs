@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use flowguard_common::{
-    counters::{ClassCounters, Stat},
+    counters::{ClassCounters, RESERVED, Stat},
     fanout::{self, FANOUT_WORDS, Fanout},
     flow::{FLOW_ESTABLISHED, FLOW_OUTCOMES, FLOW_REFUSED, FLOW_TIMED_OUT},
     settings::Settings,
@@ -61,8 +61,7 @@ unsafe extern "C" fn count_attempt(index: u32, hash: u64, now_ns: u64, how: u32,
     unsafe {
         count_decision(counters, decision);
         (*counters).last_seen_ns = now_ns;
-        // What is refused for being new stays new, or it would pass the second time.
-        if decision == Decision::Deny && judge::limits_new_destinations(index) {
+        if !judge::makes_known(index, now_ns, decision) {
             return 0;
         }
         if let Some(fanout) = FANOUT.get_ptr_mut(index)
@@ -240,7 +239,7 @@ static NOTHING_YET: FallbackEntry = FallbackEntry {
         messages: 0,
         encrypted: 0,
         open_ms: 0,
-        reserved: [0; 6],
+        reserved: [0; RESERVED],
     },
     fanout: Fanout {
         epoch: 0,
@@ -293,11 +292,7 @@ pub(crate) fn is_known(attempt: &Attempt, settings: &Settings) -> bool {
         // SAFETY: an element of a live map.
         unsafe {
             let (bits, before) = ((*fanout).bits[word], (*fanout).before[word]);
-            match epoch.wrapping_sub((*fanout).epoch) {
-                0 => (bits | before) & bit != 0,
-                1 => bits & bit != 0,
-                _ => false,
-            }
+            fanout::is_known(epoch.wrapping_sub((*fanout).epoch), bits, before, bit)
         }
     };
     if FANOUT.get_ptr(attempt.index).is_some_and(known) {

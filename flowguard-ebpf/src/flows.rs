@@ -4,11 +4,18 @@ use flowguard_common::{
     class::CLASSES,
     counters::Stat,
     event::NO_SOURCE,
-    flow::{FLOW_CLASS, FLOW_CLOSED, FLOW_ESTABLISHED, FLOW_TIMED_OUT, FLOW_WAYS, Flow, flow_set},
+    flow::{
+        FLOW_CLASS, FLOW_CLOSED, FLOW_ESTABLISHED, FLOW_TIMED_OUT, FLOW_WAYS, Flow,
+        SYNS_ON_THEIR_WAY, flow_set, syn_tag,
+    },
+    packet::Segment,
     stamp::Stamp,
 };
 
-use crate::{atomic, count, maps::FLOWS};
+use crate::{
+    atomic, count,
+    maps::{FLOWS, ON_THE_WAY},
+};
 
 /// Counts what a socket's attempt came to if it ends unanswered.
 ///
@@ -126,4 +133,25 @@ pub(crate) unsafe fn close(flow: *mut Flow, index: u32, now_ns: u64) {
             });
         }
     }
+}
+
+/// Notes that a SYN was accounted for where it came in. Behind a bridge and address translation the
+/// uplink would not know it again by its device or its source.
+#[inline(always)]
+pub(crate) fn let_go(segment: &Segment) {
+    let tag = syn_tag(&segment.dst, segment.dport, segment.seq);
+    if let Some(place) = ON_THE_WAY.get_ptr_mut(tag as u32 % SYNS_ON_THEIR_WAY) {
+        // SAFETY: an element of a live map.
+        unsafe { core::ptr::write_volatile(place, tag) };
+    }
+}
+
+/// Whether a SYN was accounted for where it came in.
+#[inline(always)]
+pub(crate) fn is_on_its_way(segment: &Segment) -> bool {
+    let tag = syn_tag(&segment.dst, segment.dport, segment.seq);
+    // SAFETY: an element of a live map.
+    ON_THE_WAY
+        .get_ptr(tag as u32 % SYNS_ON_THEIR_WAY)
+        .is_some_and(|place| unsafe { core::ptr::read_volatile(place) } == tag)
 }

@@ -7,7 +7,7 @@ use aya_ebpf::{
     helpers::bpf_skb_load_bytes,
     programs::{TcContext, XdpContext},
 };
-use flowguard_common::packet::{Frame, MAX_EXTENSIONS};
+use flowguard_common::packet::{self, Frame, MAX_EXTENSIONS, Step};
 
 /// A packet of a TC program.
 pub(crate) struct Skb(*mut __sk_buff);
@@ -42,6 +42,21 @@ impl Frame for Skb {
             Some(bytes.assume_init().0)
         }
     }
+
+    #[inline(always)]
+    fn step(&self, from: Step) -> Step {
+        // SAFETY: the kernel's context.
+        let packed = unsafe { step_skb(self.0, from.end, from.pack()) };
+        Step::unpack(packed, from.end)
+    }
+}
+
+/// A global function (see [`crate::judge`]): whatever an extension header is, to the verifier it is
+/// one step, and what follows it is the same.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn step_skb(skb: *mut __sk_buff, end: u32, from: u64) -> u64 {
+    packet::step(&Skb(skb), Step::unpack(from, end)).pack()
 }
 
 /// A packet of an XDP program, as it lies in memory.
@@ -90,6 +105,20 @@ impl Frame for Xdp {
         // SAFETY: `N` bytes or more, of which every pattern is fine.
         Some(unsafe { core::mem::transmute_copy(&words) })
     }
+
+    #[inline(always)]
+    fn step(&self, from: Step) -> Step {
+        // SAFETY: the kernel's context.
+        let packed = unsafe { step_xdp(self.0, from.end, from.pack()) };
+        Step::unpack(packed, from.end)
+    }
+}
+
+/// As [`step_skb`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn step_xdp(ctx: *mut xdp_md, end: u32, from: u64) -> u64 {
+    packet::step(&Xdp(ctx), Step::unpack(from, end)).pack()
 }
 
 /// Bits of an offset: more than all headers that are followed are long together. The verifier does

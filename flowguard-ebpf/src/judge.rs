@@ -6,12 +6,10 @@
 
 use flowguard_common::{
     class::CLASSES,
+    judge::{self, Bucket},
     settings::Settings,
     source::FallbackKey,
-    verdict::{
-        ACTION_NEW_DESTINATIONS, Decision, Rate, Ruling, Verdict, VerdictKey, bpf_spin_lock,
-        redirect, refuse,
-    },
+    verdict::{Decision, Rate, Ruling, Verdict, VerdictKey, bpf_spin_lock, refuse},
 };
 
 use crate::{
@@ -156,8 +154,7 @@ pub(crate) fn verdict(index: u32, bank: u32, now_ns: u64) -> Decision {
     Decision::from_code(unsafe { judge_again(index, bank_and_class(bank, index), now_ns, 0) })
 }
 
-/// Judges a packet of an attempt that was judged before; nothing is charged. A block that came
-/// since holds, and one that ended lets go; what a limit refused stays refused.
+/// Judges a packet of an attempt that was judged before (see [`judge::again`]).
 #[inline(always)]
 pub(crate) fn again(index: u32, bank: u32, now_ns: u64, denied: bool) -> Decision {
     // SAFETY: plain numbers.
@@ -178,27 +175,21 @@ unsafe extern "C" fn judge_again(index: u32, how: u32, now_ns: u64, denied: u32)
     let Some(settings) = hooks::settings_of(bank_of(how)) else {
         return Decision::Pass as u32;
     };
-    let ruling = verdict_of(index).map_or(Ruling::Ceiling, |verdict| verdict.ruling(now_ns));
-    let limited = ceiling(settings, class_of(how)).is_limited();
-    let decision = match ruling {
-        Ruling::Deny { by_hand } => refuse(settings.mode, by_hand),
-        Ruling::Limit { by_hand }
-        | Ruling::NewDestinations { by_hand }
-        | Ruling::Redirect { by_hand }
-            if denied != 0 =>
-        {
-            refuse(settings.mode, by_hand)
-        }
-        Ruling::Ceiling if denied != 0 && limited => refuse(settings.mode, false),
-        _ => Decision::Pass,
-    };
-    decision as u32
+    let ceiling = ceiling(settings, class_of(how));
+    let verdict = verdict_of(index);
+    judge::again(
+        verdict.as_ref(),
+        settings.mode,
+        now_ns,
+        ceiling,
+        denied != 0,
+    ) as u32
 }
 
-/// Whether the verdict is one that keeps new destinations new.
+/// Whether an attempt makes its destination known.
 #[inline(always)]
-pub(crate) fn limits_new_destinations(index: u32) -> bool {
-    verdict_of(index).is_some_and(|verdict| verdict.action == ACTION_NEW_DESTINATIONS)
+pub(crate) fn makes_known(index: u32, now_ns: u64, decision: Decision) -> bool {
+    judge::makes_known(verdict_of(index).as_ref(), now_ns, decision)
 }
 
 /// Whether packets of the source's open connections are to be dropped.
@@ -230,48 +221,24 @@ unsafe extern "C" fn judge_attempt(index: u32, hash: u64, now_ns: u64, how: u32,
     let Some(settings) = hooks::settings_of(attempt.bank) else {
         return Decision::Pass as u32;
     };
-    judge(&attempt, settings, class_of(how)) as u32
-}
-
-#[inline(always)]
-fn judge(attempt: &Attempt, settings: &Settings, class: u32) -> Decision {
-    let verdict = attempt.verdict();
-    let (ruling, rate) = match &verdict {
-        Some(verdict) => (verdict.ruling(attempt.now_ns), verdict.rate),
-        None => (Ruling::Ceiling, Rate::UNLIMITED),
-    };
-    let mode = settings.mode;
-    let limited = match ruling {
-        Ruling::Allow => return Decision::Pass,
-        Ruling::Deny { by_hand } => return refuse(mode, by_hand),
-        Ruling::Redirect { by_hand } => return redirect(mode, by_hand),
-        Ruling::Ceiling => None,
-        Ruling::Limit { by_hand } => Some(by_hand),
-        Ruling::NewDestinations { by_hand } => {
-            (!count::is_known(attempt, settings)).then_some(by_hand)
-        }
-    };
-    if let Some(by_hand) = limited
-        && !charge(attempt.index, Which::Limit, &rate, attempt.now_ns, 0)
-    {
-        return refuse(mode, by_hand);
-    }
-    let ceiling = ceiling(settings, class);
-    if !ceiling.is_limited() {
-        return Decision::Pass;
-    }
-    let start = attempt.before.as_ref().map_or(0, count::ceiling_before);
-    if charge(
-        attempt.index,
-        Which::Ceiling,
-        ceiling,
-        attempt.now_ns,
-        start,
-    ) {
-        Decision::Pass
-    } else {
-        refuse(mode, false)
-    }
+    let decision = judge::attempt(
+        attempt.verdict().as_ref(),
+        settings.mode,
+        now_ns,
+        ceiling(settings, class_of(how)),
+        || count::is_known(&attempt, settings),
+        |bucket, rate| {
+            let (which, start) = match bucket {
+                Bucket::Limit => (Which::Limit, 0),
+                Bucket::Ceiling => {
+                    let before = attempt.before.as_ref();
+                    (Which::Ceiling, before.map_or(0, count::ceiling_before))
+                }
+            };
+            charge(index, which, rate, now_ns, start)
+        },
+    );
+    decision as u32
 }
 
 /// One of a source's buckets.
@@ -318,8 +285,12 @@ unsafe extern "C" fn charge_bucket(
     u32::from(conform(bucket, lock, &rate, now_ns, start))
 }
 
+const NO_LOCK: *mut bpf_spin_lock = core::ptr::null_mut();
+
+/// A bucket, and the lock to hold; null: none. Not an `Option`, of which the compiler reads the unset
+/// half as well ("invalid read from stack", Linux 5.10).
 #[inline(always)]
-fn bucket(which: u32, index: u32) -> Option<(*mut u64, Option<*mut bpf_spin_lock>)> {
+fn bucket(which: u32, index: u32) -> Option<(*mut u64, *mut bpf_spin_lock)> {
     const LIMIT: u32 = Which::Limit as u32;
     const CEILING: u32 = Which::Ceiling as u32;
     const ATTEMPTS: u32 = Which::Attempts as u32;
@@ -336,12 +307,12 @@ fn bucket(which: u32, index: u32) -> Option<(*mut u64, Option<*mut bpf_spin_lock
                 } else {
                     &raw mut (*buckets).ceiling
                 };
-                (bucket, Some(&raw mut (*buckets).lock))
+                (bucket, &raw mut (*buckets).lock)
             }
-            ATTEMPTS => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).attempts, None),
-            REPLIES => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).replies, None),
-            STRAYS => (STRAY_RATE.get_ptr_mut(0)?, None),
-            _ => (STRAY_RATE.get_ptr_mut(1)?, None),
+            ATTEMPTS => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).attempts, NO_LOCK),
+            REPLIES => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).replies, NO_LOCK),
+            STRAYS => (STRAY_RATE.get_ptr_mut(0)?, NO_LOCK),
+            _ => (STRAY_RATE.get_ptr_mut(1)?, NO_LOCK),
         })
     }
 }
@@ -350,7 +321,7 @@ fn bucket(which: u32, index: u32) -> Option<(*mut u64, Option<*mut bpf_spin_lock
 #[inline(always)]
 pub(crate) fn stranger(settings: &Settings, class: u32, now_ns: u64, bucket: *mut u64) -> Decision {
     let ceiling = ceiling(settings, class);
-    if !ceiling.is_limited() || conform(bucket, None, ceiling, now_ns, 0) {
+    if !ceiling.is_limited() || conform(bucket, NO_LOCK, ceiling, now_ns, 0) {
         Decision::Pass
     } else {
         refuse(settings.mode, false)
@@ -362,7 +333,7 @@ pub(crate) fn stranger(settings: &Settings, class: u32, now_ns: u64, bucket: *mu
 #[inline(always)]
 fn conform(
     bucket: *mut u64,
-    _lock: Option<*mut bpf_spin_lock>,
+    _lock: *mut bpf_spin_lock,
     rate: &Rate,
     now_ns: u64,
     start: u64,
@@ -392,14 +363,14 @@ fn conform(
 #[inline(always)]
 fn conform(
     bucket: *mut u64,
-    lock: Option<*mut bpf_spin_lock>,
+    lock: *mut bpf_spin_lock,
     rate: &Rate,
     now_ns: u64,
     start: u64,
 ) -> bool {
     use aya_ebpf::helpers::generated;
 
-    if let Some(lock) = lock {
+    if !lock.is_null() {
         // SAFETY: the lock of the map element that the bucket is in.
         unsafe { generated::bpf_spin_lock(lock.cast()) };
     }
@@ -411,7 +382,7 @@ fn conform(
         // SAFETY: as above.
         unsafe { core::ptr::write_volatile(bucket, new) };
     }
-    if let Some(lock) = lock {
+    if !lock.is_null() {
         // SAFETY: as above.
         unsafe { generated::bpf_spin_unlock(lock.cast()) };
     }

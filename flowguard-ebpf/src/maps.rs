@@ -11,8 +11,9 @@ use flowguard_common::{
     counters::{ClassCounters, STATS as STAT_COUNT},
     event::Event,
     fanout::Fanout,
-    flow::{FLOWS_PER_DEVICE, Flow},
+    flow::{FLOWS_PER_DEVICE, Flow, SYNS_ON_THEIR_WAY},
     names::{DEFAULT_EDGES, DEFAULT_SOURCES, MAX_FALLBACK, MAX_KEYS, MAX_TRUSTED, RING_BYTES},
+    netns::NetnsProbe,
     packet::Segment,
     settings::{Settings as Bank, TrustedKey},
     source::{AddrKey, Edge, FallbackEntry, FallbackKey, SourceInfo},
@@ -27,9 +28,10 @@ const PER_SOURCE_AND_CLASS: usize = (DEFAULT_SOURCES * CLASSES) as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
-/// 0 → [`flowguard_common::CONTRACT`]. Written once by the daemon that creates the maps.
+/// 0 → [`flowguard_common::CONTRACT`], 1 → [`flowguard_common::OLDEST_CONTRACT`]. Written once by
+/// the daemon that creates the maps, when they are complete.
 #[btf_map]
-pub(crate) static CONTRACT: Array<u32, 1> = Array::new();
+pub(crate) static CONTRACT: Array<u32, 2> = Array::new();
 
 /// Bank → policy numbers. Written by the daemon, the idle bank only.
 #[btf_map]
@@ -113,6 +115,11 @@ pub(crate) static EVENTS: RingBuf<Event, { RING_BYTES as usize }> = RingBuf::new
 pub(crate) static FLOWS: Array<Flow, { (DEFAULT_EDGES * FLOWS_PER_DEVICE) as usize }> =
     Array::new();
 
+/// Hash of a SYN → the SYN that an edge accounted for and let pass. Written by the programs; a newer one
+/// overwrites an older one.
+#[btf_map]
+pub(crate) static ON_THE_WAY: Array<u64, { SYNS_ON_THEIR_WAY as usize }> = Array::new();
+
 /// Socket → stamp of the connect hook. Written by the programs; goes with the socket.
 #[btf_map]
 pub(crate) static STAMPS: SkStorage<Stamp> = SkStorage::new();
@@ -125,6 +132,30 @@ pub(crate) static PARSED: PerCpuArray<Segment, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static FOUND: PerCpuArray<Found, 1> = PerCpuArray::new();
 
+/// 0 → question of the daemon and answer of the program it asks. Not pinned: each question has a map
+/// of its own.
+#[btf_map]
+pub(crate) static NETNS_PROBE: Array<NetnsProbe, 1> = Array::new();
+
 /// `Stat` → count. Written by the programs.
 #[btf_map]
 pub(crate) static STATS: Array<u64, { STAT_COUNT as usize }, MMAPABLE> = Array::new();
+
+/// Source and class → what was counted in the maps that these replaced; readers add it to
+/// `COUNTERS`. Written by the daemon while it replaces maps; per source; mapped into the daemon.
+#[btf_map]
+pub(crate) static CARRIED: Array<ClassCounters, PER_SOURCE_AND_CLASS, MMAPABLE> = Array::new();
+
+/// `Stat` → the same of `STATS`. Written by the daemon while it replaces maps.
+#[btf_map]
+pub(crate) static CARRIED_STATS: Array<u64, { STAT_COUNT as usize }, MMAPABLE> = Array::new();
+
+/// Unregistered identity and class → the same of `FALLBACK`. Written by the daemon while it replaces
+/// maps, and made as large as it has to be.
+#[btf_map]
+pub(crate) static CARRIED_IDS: HashMap<
+    FallbackKey,
+    ClassCounters,
+    { MAX_FALLBACK as usize },
+    NO_PREALLOC,
+> = HashMap::new();

@@ -8,6 +8,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::wait::{SOON, until};
 
@@ -69,11 +73,11 @@ impl Drop for Subtree {
 pub fn remove(name: &str) -> Result<()> {
     let root = hierarchy()?.join(name);
     if root.exists() {
-        fs::write(root.join("cgroup.kill"), "1")?;
         until(
             "all processes of the test's cgroup to be gone",
             SOON,
             || {
+                kill_all(&root)?;
                 let events = fs::read_to_string(root.join("cgroup.events"))?;
                 ensure!(events.contains("populated 0"), "{events}");
                 Ok(())
@@ -87,6 +91,26 @@ pub fn remove(name: &str) -> Result<()> {
             SOON,
             || Ok(remove_tree(&directory)?),
         )?;
+    }
+    Ok(())
+}
+
+/// Kills what runs in a cgroup and below: at once where the kernel offers that (Linux 5.14), else
+/// process by process, which misses those that are just being started.
+fn kill_all(cgroup: &Path) -> Result<()> {
+    let kill_file = cgroup.join("cgroup.kill");
+    if kill_file.exists() {
+        return Ok(fs::write(kill_file, "1")?);
+    }
+    for pid in fs::read_to_string(cgroup.join("cgroup.procs"))?.lines() {
+        // It may have ended.
+        kill(Pid::from_raw(pid.parse()?), Signal::SIGKILL).ok();
+    }
+    for entry in fs::read_dir(cgroup)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            kill_all(&entry.path())?;
+        }
     }
     Ok(())
 }

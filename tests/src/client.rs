@@ -10,9 +10,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    feature,
     place::Place,
     process::{Finished, Job},
 };
@@ -30,6 +35,9 @@ pub struct Outcome {
     pub not_permitted: u64,
     /// Neither done nor failed in time.
     pub timed_out: u64,
+    /// Whom the kernel said they led to, if the client was to ask.
+    #[serde(default)]
+    pub peers: BTreeMap<String, u64>,
     /// Failed otherwise, by errno.
     pub other: BTreeMap<String, u64>,
     /// Median time of one attempt, milliseconds.
@@ -47,7 +55,7 @@ impl Outcome {
         self.split(count, 0)
     }
 
-    /// Checks that all attempts were refused with ECONNREFUSED, and how many they were.
+    /// Checks that the guard refused all attempts, and how many they were.
     ///
     /// # Errors
     /// When that is not so.
@@ -55,15 +63,33 @@ impl Outcome {
         self.split(0, count)
     }
 
-    /// Checks how many attempts succeeded and how many were refused with ECONNREFUSED, and that
-    /// nothing else happened.
+    /// Checks that there was nobody at the other end, and how many attempts there were.
+    ///
+    /// # Errors
+    /// When that is not so.
+    pub fn all_unanswered(&self, count: u64) -> Result<()> {
+        let expected = Self {
+            refused: count,
+            ..self.without_failures()
+        };
+        ensure!(
+            *self == expected,
+            "expected {count} refused by the other end, got {self:?}"
+        );
+        Ok(())
+    }
+
+    /// Checks how many attempts succeeded and how many the guard refused, and that nothing else
+    /// happened. It refuses with ECONNREFUSED where the kernel lets it choose, else with EPERM.
     ///
     /// # Errors
     /// When that is not so.
     pub fn split(&self, connected: u64, refused: u64) -> Result<()> {
+        let chosen = feature::CHOSEN_ERRNO.is_there()?;
         let expected = Self {
             connected,
-            refused,
+            refused: if chosen { refused } else { 0 },
+            not_permitted: if chosen { 0 } else { refused },
             ..self.without_failures()
         };
         ensure!(
@@ -93,6 +119,7 @@ impl Outcome {
     fn without_failures(&self) -> Self {
         Self {
             pid: self.pid,
+            peers: self.peers.clone(),
             median_ms: self.median_ms,
             slowest_ms: self.slowest_ms,
             ..Self::default()
@@ -111,6 +138,7 @@ pub struct Client {
     count: u64,
     concurrency: u64,
     per_second: Option<u32>,
+    ask_peers: bool,
     timeout: Duration,
 }
 
@@ -126,6 +154,7 @@ impl Client {
             count: 1,
             concurrency: 1,
             per_second: None,
+            ask_peers: false,
             timeout: Duration::from_secs(20),
         }
     }
@@ -180,6 +209,13 @@ impl Client {
         self
     }
 
+    /// Asks of each connection whom it leads to: getpeername(2).
+    #[must_use]
+    pub fn ask_peers(mut self) -> Self {
+        self.ask_peers = true;
+        self
+    }
+
     /// Gives each connection up after this time.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -198,6 +234,7 @@ impl Client {
             .arg(format!("--count={}", self.count))
             .arg(format!("--concurrency={}", self.concurrency))
             .arg(format!("--timeout-ms={}", self.timeout.as_millis()))
+            .args(self.ask_peers.then_some("--ask-peers"))
             .args(self.per_second.map(|rate| format!("--per-second={rate}")))
             .args(self.from.iter().map(|from| format!("--from={from}")))
             .args(&self.to);
@@ -222,6 +259,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// Lets it begin no more connections, and waits for its end.
+    ///
+    /// # Errors
+    /// As [`Self::outcome`].
+    pub fn stop(self) -> Result<Outcome> {
+        kill(Pid::from_raw(self.job.pid().cast_signed()), Signal::SIGTERM)?;
+        self.outcome()
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

@@ -136,6 +136,14 @@ impl Config {
         self
     }
 
+    /// With room for so many sources and edges: another layout of the maps.
+    #[must_use]
+    pub fn sized(self, sources: u32, edges: u32) -> Self {
+        self.extra(&format!(
+            "\n[kernel]\nmax_sources = {sources}\nmax_edges = {edges}\n"
+        ))
+    }
+
     /// With more tables at the end.
     #[must_use]
     pub fn extra(mut self, toml: &str) -> Self {

@@ -120,6 +120,11 @@ impl<'lab> Container<'lab> {
         format!("fd00:77:{}::1", self.number)
     }
 
+    /// Its network namespace.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
     /// Where its processes run.
     pub fn place(&self) -> Place {
         Place::default().netns(&self.netns).cgroup(&self.cgroup)

@@ -20,7 +20,7 @@ use crate::{
     process::{Finished, Job, run},
     report::{Detail, Event, Source, Status, Verdict},
     users::User,
-    wait::SOON,
+    wait::{SOON, until},
 };
 
 /// A daemon: started, killed and started again as the test wants; killed when dropped.
@@ -58,12 +58,31 @@ impl<'lab> Guard<'lab> {
         Ok(guard)
     }
 
+    /// The same guard, from now on run by another build of the program.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn use_layout(&mut self, layout: Layout) -> Result<()> {
+        self.program = layout.program()?;
+        Ok(())
+    }
+
     /// Replaces the configuration file.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn configure(&self, text: &str) -> Result<()> {
         Ok(fs::write(&self.config, text)?)
+    }
+
+    /// Ends the daemon and starts it with another configuration file.
+    ///
+    /// # Errors
+    /// When it does not end or does not get ready.
+    pub fn restart_configured(&mut self, config: &Config) -> Result<()> {
+        self.terminate()?;
+        self.configure(&config.to_string())?;
+        self.restart()
     }
 
     /// The control socket.
@@ -89,11 +108,7 @@ impl<'lab> Guard<'lab> {
     /// # Errors
     /// When it does not; with its own words.
     pub fn restart_with(&mut self, options: &[&str]) -> Result<()> {
-        ensure!(self.daemon.is_none(), "the daemon already runs");
-        let mut command = self.lab.place("daemon")?.command(&self.program)?;
-        command.arg("--config").arg(&self.config).arg("run");
-        command.args(options);
-        let mut daemon = Job::start(&mut command)?;
+        let mut daemon = self.launch(options, None)?;
         let pid = daemon.pid();
         let ready = daemon.ready("the daemon to answer", SOON, || {
             let status = self.status()?;
@@ -103,6 +118,55 @@ impl<'lab> Guard<'lab> {
         // Kept when it is not ready, too: its words are shown when it is dropped.
         self.daemon = Some(daemon);
         ready
+    }
+
+    fn launch(&self, options: &[&str], failpoints: Option<&str>) -> Result<Job> {
+        ensure!(self.daemon.is_none(), "the daemon already runs");
+        let mut command = self.lab.place("daemon")?.command(&self.program)?;
+        command.arg("--config").arg(&self.config).arg("run");
+        command.args(options);
+        command.envs(failpoints.map(|points| ("FAILPOINTS", points)));
+        Job::start(&mut command)
+    }
+
+    /// Starts the daemon and does not wait for it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn begin(&mut self) -> Result<()> {
+        self.daemon = Some(self.launch(&[], None)?);
+        Ok(())
+    }
+
+    /// Starts the daemon with `FAILPOINTS` (see the crate `fail`) and waits until it ends or answers.
+    /// How it ended; none: it answers, and runs.
+    ///
+    /// # Errors
+    /// When it does neither.
+    pub fn start_with_failpoints(&mut self, failpoints: &str) -> Result<Option<Finished>> {
+        let mut daemon = self.launch(&[], Some(failpoints))?;
+        let pid = daemon.pid();
+        let ended = until("the daemon to end or to answer", SOON, || {
+            if daemon.has_ended()? {
+                return Ok(true);
+            }
+            ensure!(self.status()?.pid == pid, "another daemon answers");
+            Ok(false)
+        })?;
+        if ended {
+            return daemon.finish(SOON).map(Some);
+        }
+        self.daemon = Some(daemon);
+        Ok(None)
+    }
+
+    /// Waits until the daemon ends by itself.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end in time.
+    pub fn await_end(&mut self) -> Result<Finished> {
+        let daemon = self.daemon.take().context("the daemon does not run")?;
+        daemon.finish(SOON)
     }
 
     /// Kills the daemon with SIGKILL.
@@ -304,14 +368,37 @@ fn pid_of(job: &Job) -> Pid {
     Pid::from_raw(job.pid().cast_signed())
 }
 
+/// A build of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// The program under test.
+    Own,
+    /// The same with larger counters and the next contract.
+    Grown,
+}
+
+impl Layout {
+    fn program(self) -> Result<PathBuf> {
+        match self {
+            Self::Own => program(),
+            Self::Grown => located("FLOWGUARD_GROWN_BIN", "../tested/flowguard-grown"),
+        }
+    }
+}
+
 /// The `flowguard` program under test.
 ///
 /// # Errors
 /// When it is missing.
 pub fn program() -> Result<PathBuf> {
-    let program = match env::var_os("FLOWGUARD_BIN") {
+    located("FLOWGUARD_BIN", "flowguard")
+}
+
+/// The program that a variable names, or where it is built.
+fn located(variable: &str, built: &str) -> Result<PathBuf> {
+    let program = match env::var_os(variable) {
         Some(program) => PathBuf::from(program),
-        None => client::built("flowguard")?,
+        None => client::built(built)?,
     };
     ensure!(
         program.exists(),

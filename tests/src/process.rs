@@ -108,6 +108,14 @@ impl Job {
         read_all(&self.stderr)
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Waits until the probe says that this process is ready, and not a moment longer than the
     /// process lives.
     ///

@@ -178,6 +178,8 @@ pub struct Verdict {
     pub rule: Option<String>,
     /// Who ordered it.
     pub by: String,
+    /// The rate, of actions that have one.
+    pub limit: Option<Limit>,
     /// An operator's reason.
     pub reason: Option<String>,
     /// `observe` or `enforce`.
@@ -186,6 +188,15 @@ pub struct Verdict {
     pub observations: Vec<Observation>,
     /// Attempts from around that time.
     pub events: Vec<Event>,
+}
+
+/// A rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Limit {
+    /// Connections at once.
+    pub burst: u64,
+    /// Nanoseconds between two in the long run.
+    pub interval_ns: u64,
 }
 
 /// One observation a verdict rests on.

@@ -58,6 +58,11 @@ impl Sink {
         self.sum(|_, of| of == port)
     }
 
+    /// Connections accepted so far for an address, on whatever port.
+    pub fn accepted_at(&self, address: &str) -> u64 {
+        self.sum(|at, _| at.to_string() == address)
+    }
+
     /// Addresses that connections came for.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,11 +1,11 @@
 //! Waiting with a deadline instead of sleeping and hoping.
 
 use std::{
-    thread,
+    env, thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 /// How long anything that should happen "at once" may take on a busy machine.
 pub const SOON: Duration = Duration::from_secs(15);
@@ -13,11 +13,15 @@ pub const SOON: Duration = Duration::from_secs(15);
 /// Pause between two probes: short against everything that is waited for.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// The environment variable by which all deadlines are multiplied, for machines that are emulated.
+const PATIENCE: &str = "FLOWGUARD_TEST_PATIENCE";
+
 /// Probes until the probe succeeds, and returns its value. `what` completes "expected …".
 ///
 /// # Errors
 /// When `limit` has passed; the message contains the last probe's error as what was seen.
 pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T>) -> Result<T> {
+    let limit = limit * patience()?;
     let deadline = Instant::now() + limit;
     loop {
         match probe() {
@@ -27,5 +31,14 @@ pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T
             }
             Err(_) => thread::sleep(PAUSE),
         }
+    }
+}
+
+fn patience() -> Result<u32> {
+    match env::var(PATIENCE) {
+        Ok(factor) => factor
+            .parse()
+            .with_context(|| format!("{PATIENCE} is {factor:?} and should be a whole number")),
+        Err(_) => Ok(1),
     }
 }

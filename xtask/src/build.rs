@@ -3,8 +3,9 @@
 use std::{
     env::consts::ARCH,
     ffi::{OsStr, OsString},
-    fs,
+    fs::{self, Permissions},
     io::ErrorKind,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -50,6 +51,50 @@ pub(crate) fn everything(ready: &Ready, release: bool) -> Result<PathBuf> {
     Ok(paths::target()?.join(profile).join("flowguard"))
 }
 
+/// The binaries that are tested: one that can be made to fail at each step of its start, and the
+/// same with maps of another layout.
+#[derive(Debug)]
+pub(crate) struct Tested {
+    pub(crate) flowguard: PathBuf,
+    pub(crate) grown: PathBuf,
+}
+
+impl Tested {
+    /// What the tests are told by their environment.
+    pub(crate) fn env(&self) -> [(&'static str, &Path); 2] {
+        [
+            ("FLOWGUARD_BIN", &self.flowguard),
+            ("FLOWGUARD_GROWN_BIN", &self.grown),
+        ]
+    }
+}
+
+/// Builds what is tested, on a machine that is set up.
+pub(crate) fn tested(ready: &Ready) -> Result<Tested> {
+    objects(ready, &GROWN_FORMS)?;
+    object(ready)?;
+    Ok(Tested {
+        flowguard: tested_binary("flowguard", "failpoints")?,
+        grown: tested_binary("flowguard-grown", "failpoints,grown")?,
+    })
+}
+
+/// Builds the binary with these features and keeps a copy, which the next build leaves alone.
+fn tested_binary(name: &str, features: &str) -> Result<PathBuf> {
+    let mut cargo = invoke::cargo();
+    cargo.args(["build", "--package", "flowguard", "--bin", "flowguard"]);
+    invoke::run(cargo.args(["--features", features]))?;
+    let copy = paths::tested(name)?;
+    if let Some(folder) = copy.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    copy_if_different(&paths::target()?.join("debug/flowguard"), &copy)?;
+    fs::set_permissions(&copy, Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make {} executable", copy.display()))?;
+    Ok(copy)
+}
+
 /// The two forms of the BPF programs: the features they are built with, and the object's name,
 /// by which `flowguard/build.rs` finds it.
 pub(crate) const FORMS: [(&[&str], &str); 2] = [
@@ -58,12 +103,25 @@ pub(crate) const FORMS: [(&[&str], &str); 2] = [
     (&[], "flowguard-ebpf.o"),
 ];
 
+/// The same with maps of another layout, for tests.
+const GROWN_FORMS: [(&[&str], &str); 2] = [
+    (
+        &["--features", "grown,legacy"],
+        "flowguard-ebpf-grown-legacy.o",
+    ),
+    (&["--features", "grown"], "flowguard-ebpf-grown.o"),
+];
+
 /// Builds the BPF programs into the objects that the binary embeds.
 pub(crate) fn object(ready: &Ready) -> Result<()> {
+    objects(ready, &FORMS)
+}
+
+fn objects(ready: &Ready, forms: &[(&[&str], &str)]) -> Result<()> {
     let target = paths::bpf_target()?;
     let built = target.join(TARGET).join("release/flowguard-ebpf");
-    for (features, object) in FORMS {
-        invoke::run(bpf_cargo(ready, "build")?.arg("--release").args(features))?;
+    for (features, object) in forms {
+        invoke::run(bpf_cargo(ready, "build")?.arg("--release").args(*features))?;
         copy_if_different(&built, &target.join(object))?;
     }
     Ok(())

@@ -17,8 +17,10 @@ mod out;
 mod paths;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod tool;
+mod vm;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]
@@ -28,6 +30,8 @@ enum Command {
     Run(run::Options),
     Demo(demo::Options),
     Test(test::Options),
+    Soak(soak::Options),
+    Vm(vm::Options),
     Lint(lint::Options),
     Deny(deny::Options),
     Fuzz(fuzz::Options),
@@ -40,6 +44,8 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Soak(options) => soak::run(&options),
+        Command::Vm(options) => vm::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Deny(options) => deny::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),

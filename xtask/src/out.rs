@@ -18,6 +18,11 @@ pub(crate) fn list<'a>(things: impl IntoIterator<Item = (&'a str, &'a str)>) {
     }
 }
 
+/// Prints a text of several lines as it is.
+pub(crate) fn show(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Prints why the command failed, with every cause.
 pub(crate) fn failed(error: &anyhow::Error) {
     eprintln!("xtask: error: {error:#}");

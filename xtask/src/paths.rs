@@ -29,6 +29,11 @@ pub(crate) fn bpf_target() -> Result<PathBuf> {
     Ok(target()?.join("bpf"))
 }
 
+/// A `flowguard` that was built for tests only.
+pub(crate) fn tested(name: &str) -> Result<PathBuf> {
+    Ok(target()?.join("tested").join(name))
+}
+
 /// The root that `cargo install` is given for tools of our own; they survive `git clean` and go
 /// with `cargo clean`.
 pub(crate) fn tools() -> Result<PathBuf> {

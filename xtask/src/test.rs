@@ -11,7 +11,13 @@ use crate::{
 };
 
 /// What the tests are told by their environment, and sudo must pass on.
-const KEPT: [&str; 4] = ["CI", "FLOWGUARD_BIN", "RUST_BACKTRACE", "RUST_LOG"];
+const KEPT: [&str; 5] = [
+    "CI",
+    "FLOWGUARD_BIN",
+    "FLOWGUARD_GROWN_BIN",
+    "RUST_BACKTRACE",
+    "RUST_LOG",
+];
 
 /// Builds flowguard and runs the tests: the pure ones and those on this machine's kernel.
 ///
@@ -32,12 +38,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "the tests on the kernel need root, and there is no sudo here: run this as root",
     )?;
     let ready = setup::ensure(Needs::Test, CoreChoice::default())?;
-    let binary = build::everything(&ready, false)?;
+    let tested = build::tested(&ready)?;
 
     let mut cargo = invoke::cargo();
     cargo
         .args(["test", "--workspace", "--exclude", "flowguard-ebpf"])
-        .env("FLOWGUARD_BIN", binary);
+        .envs(tested.env());
     if !prefix.is_empty() {
         out::say("the tests on the kernel need root: running the test programs with sudo");
         cargo.arg("--config").arg(runner(&prefix));

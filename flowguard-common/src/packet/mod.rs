@@ -10,6 +10,7 @@
 
 mod ip;
 mod link;
+mod step;
 mod upper;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod agreement;
 #[cfg(test)]
 mod tests;
 
+pub use self::{ip::step, step::Step};
 use crate::{addr::Addr, source::LINK_IP};
 
 /// Something that bytes can be read from.
@@ -26,6 +28,16 @@ pub trait Frame {
 
     /// The `N` bytes at `offset`, if the frame has them.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
+    /// One step along extension headers. In the kernel it is a function that the verifier checks
+    /// once, by itself.
+    #[inline(always)]
+    fn step(&self, from: Step) -> Step
+    where
+        Self: Sized,
+    {
+        step(self, from)
+    }
 }
 
 impl Frame for &[u8] {

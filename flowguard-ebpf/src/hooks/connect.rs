@@ -7,7 +7,7 @@ use aya_ebpf::{
     btf_maps::lpm_trie::Key,
     helpers::{
         bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_pid_tgid,
-        bpf_get_netns_cookie, bpf_ktime_get_boot_ns, bpf_set_retval,
+        bpf_get_netns_cookie, bpf_ktime_get_boot_ns,
     },
     programs::SockAddrContext,
 };
@@ -292,6 +292,7 @@ fn stamp(ctx: &SockAddrContext, settings: &Settings, left: &Left) {
         }
         (*stored).source = left.source;
         (*stored).class = class as u32;
+        (*stored).counted = left.class as u32;
         (*stored).seq = 0;
         (*stored).flags = flags;
     }
@@ -330,8 +331,26 @@ fn answer(settings: &Settings, decision: Decision) -> i32 {
         return PASS;
     }
     if tuning::has_set_retval() {
-        // SAFETY: a plain number; the helper exists where the flag is set.
-        unsafe { bpf_set_retval(-(settings.deny_errno as i32)) };
+        refuse_with(settings.deny_errno);
     }
     DENY
+}
+
+/// The greatest errno there is (include/linux/err.h).
+const MAX_ERRNO: u32 = 4095;
+
+/// Has the refused `connect()` fail with this errno.
+///
+/// The verifier of Linux 7.2 wants to see in all 64 bits that it is one ("R1 has smin=0
+/// smax=4294967295 should have been in [-4095, 0]"); aya-ebpf's `bpf_set_retval` takes 32 of them.
+#[inline(always)]
+fn refuse_with(errno: u32) {
+    /// `BPF_FUNC_set_retval` (include/uapi/linux/bpf.h).
+    const SET_RETVAL: usize = 187;
+    // SAFETY: this is how programs call helpers: by number. It takes an int and returns one, and
+    // exists where `HAS_SET_RETVAL` says so.
+    unsafe {
+        let set_retval: unsafe extern "C" fn(i64) -> i64 = core::mem::transmute(SET_RETVAL);
+        set_retval(-i64::from(core::hint::black_box(errno) & MAX_ERRNO));
+    }
 }

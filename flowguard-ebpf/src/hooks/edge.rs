@@ -15,7 +15,7 @@ use flowguard_common::{
     packet::{Kind, Segment},
     settings::{MODE_ENFORCE, Settings},
     source::Edge,
-    stamp::{STAMP_DENIED, STAMP_MADE, STAMP_SENT, Stamp, Syn},
+    stamp::{STAMP_DENIED, STAMP_MADE, STAMP_REDIRECTED, STAMP_SENT, Stamp, Syn},
     verdict::Decision,
 };
 
@@ -71,7 +71,11 @@ fn edge(ctx: TcContext) -> i32 {
         tag: flow_tag(&segment.src, segment.sport, &segment.dst, segment.dport),
     };
     if segment.opens() {
-        opened(&ctx, &seen, drops)
+        let answer = opened(&ctx, &seen, drops);
+        if answer == PASS {
+            flows::let_go(segment);
+        }
+        answer
     } else {
         went_on(&seen)
     }
@@ -147,7 +151,7 @@ fn opened(ctx: &TcContext, seen: &Seen<'_>, drops: bool) -> i32 {
         Syn::Announced { count, would_deny } if would_deny => (Decision::WouldDeny, count, false),
         Syn::Announced { count, .. } => (Decision::Pass, count, false),
         Syn::Again { denied } => {
-            count::retransmit(index);
+            count::retransmit(flows::index_of(source, memory.counted(class)));
             let decision = judge::again(index, seen.bank, now_ns, denied);
             return if drops { DENY } else { answer(decision) };
         }
@@ -242,6 +246,21 @@ impl Memory {
         Syn::New { count: true }
     }
 
+    /// The class that the outcome of an attempt whose packets are of `class` counts in.
+    #[inline(always)]
+    fn counted(&self, class: u32) -> u32 {
+        let Some(stamp) = self.stamp else {
+            return class;
+        };
+        // SAFETY: storage of the packet's socket, which the packet holds.
+        let Stamp { flags, counted, .. } = unsafe { *stamp };
+        if flags & STAMP_REDIRECTED != 0 {
+            counted & FLOW_CLASS
+        } else {
+            class
+        }
+    }
+
     #[inline(always)]
     fn remember(&self, seen: &Seen<'_>, class: u32, denied: bool) {
         let seq = seen.segment.seq;
@@ -249,8 +268,8 @@ impl Memory {
             // SAFETY: storage of the packet's socket, which the packet holds.
             unsafe {
                 (*stamp).seq = seq;
-                let made = (*stamp).flags & STAMP_MADE;
-                (*stamp).flags = made | STAMP_SENT | if denied { STAMP_DENIED } else { 0 };
+                let kept = (*stamp).flags & (STAMP_MADE | STAMP_REDIRECTED);
+                (*stamp).flags = kept | STAMP_SENT | if denied { STAMP_DENIED } else { 0 };
             }
         }
         if let Some(place) = &self.place {
@@ -258,7 +277,7 @@ impl Memory {
                 tag: seen.tag,
                 time_ns: seen.now_ns,
                 seq,
-                flags: FLOW_SENT | class | if denied { FLOW_DENIED } else { 0 },
+                flags: FLOW_SENT | self.counted(class) | if denied { FLOW_DENIED } else { 0 },
                 next: 0,
                 line: 0,
             };

@@ -8,6 +8,7 @@ pub(crate) mod device;
 mod edge;
 mod edge_answers;
 mod gateway;
+mod netns_probe;
 mod peername;
 mod sock_create;
 mod sock_release;
@@ -15,7 +16,7 @@ mod sweep;
 mod uplink;
 mod uplink_answers;
 
-use flowguard_common::settings::Settings;
+use flowguard_common::{addr::Addr, settings::Settings};
 
 use crate::maps::{BANK, SETTINGS};
 
@@ -31,4 +32,11 @@ fn settings() -> Option<(u32, &'static Settings)> {
 #[inline(always)]
 pub(crate) fn settings_of(bank: u32) -> Option<&'static Settings> {
     SETTINGS.get(bank & 1)
+}
+
+/// An address as the kernel's contexts have it: four words in network order.
+#[inline(always)]
+fn words(addr: &Addr) -> [u32; 4] {
+    let word = |at: usize| u32::from_ne_bytes([addr[at], addr[at + 1], addr[at + 2], addr[at + 3]]);
+    [word(0), word(4), word(8), word(12)]
 }

@@ -11,10 +11,10 @@ use aya_ebpf::{
 use flowguard_common::{
     counters::Stat,
     event::{Event, Hook, NO_SOURCE},
-    flow::{FLOW_SENT, Flow, flow_tag},
+    flow::{FLOW_CLASS, FLOW_SENT, Flow, flow_tag},
     packet::{Kind, Segment},
     settings::Settings,
-    source::{Edge, ROLE_UPLINK},
+    source::Edge,
     stamp::{STAMP_JUDGED, Stamp},
     verdict::Decision,
 };
@@ -61,8 +61,7 @@ fn uplink(ctx: TcContext) -> i32 {
     };
     if came_in != 0 {
         // Forwarded for a tenant. Where it came in it was judged and counted, if anybody looked.
-        let accounted = device::registered(came_in).is_some_and(|from| from.role != ROLE_UPLINK);
-        if !accounted && segment.opens() {
+        if segment.opens() && !flows::is_on_its_way(segment) {
             sent.stray(&ctx);
         }
         return PASS;
@@ -109,7 +108,7 @@ impl Sent<'_> {
             if source == NO_SOURCE {
                 return PASS;
             }
-            let class = (*stamp).class;
+            let class = (*stamp).counted & FLOW_CLASS;
             let index = flows::index_of(source, class);
             let flow = &raw mut (*stamp).flow;
             if !segment.opens() {
@@ -124,6 +123,7 @@ impl Sent<'_> {
             }
             if (*flow).is_again(segment.seq, self.now_ns) {
                 count::retransmit(index);
+                let index = flows::index_of(source, (*stamp).class);
                 return match judge::verdict(index, self.bank, self.now_ns) {
                     Decision::Deny => DENY,
                     _ => PASS,

@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use flowguard_common::{
-    addr::{self, Addr},
+    addr,
     event::NO_SOURCE,
     flow::FLOW_SENT,
     packet::{Kind, Segment},
@@ -22,6 +22,7 @@ use flowguard_common::{
 use super::{
     answers::{self, Answered},
     device::{self, DENY, PASS},
+    words,
 };
 use crate::{flows, judge};
 
@@ -107,8 +108,8 @@ fn lookup(ctx: &TcContext, segment: &Segment) -> *mut bpf_sock {
     let (sport, dport) = (sport.to_be(), dport.to_be());
     let (tuple, size) = if addr::is_v4(dst) {
         let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-            saddr: word(src, 12),
-            daddr: word(dst, 12),
+            saddr: words(src)[3],
+            daddr: words(dst)[3],
             sport,
             dport,
         };
@@ -137,14 +138,4 @@ fn lookup(ctx: &TcContext, segment: &Segment) -> *mut bpf_sock {
             0,
         )
     }
-}
-
-#[inline(always)]
-fn word(addr: &Addr, at: usize) -> u32 {
-    u32::from_ne_bytes([addr[at], addr[at + 1], addr[at + 2], addr[at + 3]])
-}
-
-#[inline(always)]
-fn words(addr: &Addr) -> [u32; 4] {
-    [word(addr, 0), word(addr, 4), word(addr, 8), word(addr, 12)]
 }

@@ -108,6 +108,7 @@ mod tests {
                     Some("run it as root"),
                 ),
             ],
+            programs: Vec::new(),
         };
         assert_eq!(
             render(&testing::view(), &doctor),

@@ -9,6 +9,8 @@ mod detach;
 mod doctor;
 mod events;
 mod exit;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod live;
 mod man;
 mod order;
@@ -60,6 +62,9 @@ enum Command {
     Detach(detach::Args),
     Completions(completions::Args),
     Man(man::Args),
+    #[cfg(feature = "failpoints")]
+    #[command(hide = true)]
+    Failpoints(failpoints::Args),
 }
 
 /// Does what the command line asks.
@@ -87,6 +92,8 @@ pub fn main() -> ExitCode {
         Command::Detach(args) => detach::run(args, &context),
         Command::Completions(args) => completions::run(args, &context),
         Command::Man(args) => man::run(args, &context),
+        #[cfg(feature = "failpoints")]
+        Command::Failpoints(args) => failpoints::run(args, &context),
     };
     let exit = done.unwrap_or_else(|error| {
         let exit = Exit::of(&error);

@@ -26,6 +26,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    // What `FAILPOINTS` says holds for as long as this lives.
+    #[cfg(feature = "failpoints")]
+    let _scenario = fail::FailScenario::setup();
     let config = context.config()?;
     // A log on the same terminal would tear the table apart.
     let quiet = args.live && context.output.terminal;

@@ -403,6 +403,22 @@ pub struct Doctor {
     pub kernel: String,
     /// What was looked at.
     pub checks: Vec<Check>,
+    /// The programs, if the kernel takes them.
+    pub programs: Vec<ProgramCheck>,
+}
+
+/// A program that the kernel's verifier was asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramCheck {
+    /// Its name.
+    pub name: String,
+    /// Whether there is no guard without it.
+    pub required: bool,
+    /// Instructions that the verifier walked through, of the million that it grants; none if this
+    /// kernel does not tell.
+    pub instructions: Option<u32>,
+    /// Why the kernel does not take it; none: it does.
+    pub refused: Option<String>,
 }
 
 /// One thing that was looked at.

@@ -21,7 +21,11 @@ use crate::{
     config::Config,
     control::server::{self, Access},
     identity::{cgroup_watch::CgroupWatch, links::LinkWatch},
-    kernel::{Identity, Record, offline::full_name},
+    kernel::{
+        Identity, Record,
+        offline::full_name,
+        steps::{Step, reached},
+    },
 };
 
 /// Threads besides the daemon's own: for the control socket and the watches.
@@ -93,6 +97,7 @@ async fn guard(
     let mut cgroup_watch = tokio::spawn(watch.run(cgroup_events));
 
     let mut tick = ticker(state.config.policy.tick);
+    reached(Step::Ready)?;
     ready(handle);
     tracing::info!(adopted = state.adopted, mode = ?state.config.mode, "the guard is in force");
 
@@ -132,6 +137,7 @@ async fn guard(
                 })?;
                 state.take_events(&events);
             }
+            () = due(state.completion_due()) => state.complete_a_device(),
             ended = &mut link_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
             ended = &mut cgroup_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
         }
@@ -146,6 +152,14 @@ async fn guard(
             action: "close the control socket",
             source,
         })
+}
+
+/// Waits for a moment; for ever, if there is none.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn signal_of(kind: SignalKind) -> Result<tokio::signal::unix::Signal, RunError> {

@@ -25,7 +25,10 @@ use crate::{
         links::LinkError,
         netns::{self, NetnsError},
     },
-    kernel::{self, EdgeMethod, EventReader, Kernel, KernelError, Loaded, Pins},
+    kernel::{
+        self, EdgeMethod, EventReader, Kernel, KernelError, Loaded, Pins,
+        steps::{Step, reached},
+    },
     policy::Engine,
     store::{Opened, Store},
 };
@@ -101,11 +104,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     privilege::require()?;
     let host = find_host(&config)?;
     let pins = Pins::new(&config.paths.pins);
-    if options.replace
-        && pins
-            .contract()?
-            .is_some_and(|found| found != flowguard_common::CONTRACT)
-    {
+    if options.replace && matches!(pins.check_contract(), Err(KernelError::Contract { .. })) {
         let removed = kernel::detach(pins.dir())?;
         tracing::warn!(?removed, "removed the guard of another contract");
     }
@@ -170,10 +169,13 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     let config = state.config.clone();
     let addresses = state.local_addresses(&config);
     state.put_in_force(&config, addresses)?;
+    reached(Step::PolicyInForce)?;
     state.adopt_verdicts()?;
     state.square_records();
     state.exempt_all_or_not();
+    reached(Step::VerdictsAdopted)?;
     state.adopt_cgroups()?;
+    reached(Step::CgroupsAdopted)?;
     state.look_users_up_again();
     // The first look is the baseline: whatever happens from now on is news.
     state.tick();
@@ -232,17 +234,16 @@ fn open_store(path: &Path) -> Result<(Store, Option<String>), RunError> {
 }
 
 impl State {
-    /// An adopted guard keeps its size.
+    /// Registered sources keep their place, whatever is configured.
     fn warn_capacity(&mut self) {
         let (has, wants) = (
             self.kernel.registry.capacity(),
             self.config.kernel.max_sources,
         );
-        let what = (has != wants).then(|| {
+        let what = (has > wants).then(|| {
             format!(
-                "the attached guard has room for {has} sources, not the {wants} of \
-                 `kernel.max_sources`: `flowguard detach` and a start change that, and all counts \
-                 start from zero"
+                "{has} sources are registered, more than the {wants} of `kernel.max_sources`: they \
+                 keep their place, and no other gets one. Raise it"
             )
         });
         self.warn("capacity", what);

@@ -12,11 +12,11 @@
 //! - [`routes`]: which interfaces lead to the world;
 //! - [`edge_owner`]: the name of the tenant behind an interface.
 //!
-//! No BPF program or map is touched here. What decodes (`mountinfo`, `link_messages`), keeps state
+//! No BPF program or map is touched here, but for the one that tells cookies of namespaces before
+//! Linux 5.14 (`kernel::NetnsProbe`). What decodes (`mountinfo`, `link_messages`), keeps state
 //! (`link_table`) or decides (`owner`) is pure, and apart from what reads files and sockets.
 //!
-//! All of it works from Linux 5.10, except that the cookie of another namespace cannot be learned
-//! before 5.14. It needs root: `CAP_SYS_ADMIN` to enter namespaces, `CAP_SYS_PTRACE` to see those
+//! All of it works from Linux 5.10. It needs root: `CAP_SYS_ADMIN` to enter namespaces, `CAP_SYS_PTRACE` to see those
 //! of other users' processes.
 
 pub mod cgroup;
@@ -30,7 +30,7 @@ mod owner;
 pub mod peers;
 pub mod routes;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod users;
 
 pub use owner::edge_owner;

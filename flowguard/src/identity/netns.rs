@@ -23,6 +23,7 @@ use rtnetlink::{
 };
 
 use super::link_messages::request;
+use crate::kernel::NetnsProbe;
 
 /// More than the kernel's answer to a question about a namespace, or its error, with the question.
 const ANSWER: usize = 4096;
@@ -65,13 +66,65 @@ getsockopt_impl!(
     GetStruct<u64>
 );
 
-/// The cookie of the calling thread's network namespace, as `bpf_get_netns_cookie` reports it;
-/// none before Linux 5.14, where the kernel has one but does not tell (`sock_getsockopt` in
-/// `net/core/sock.c`).
+/// Tells the cookies of network namespaces, as `bpf_get_netns_cookie` reports them.
+enum Teller {
+    /// `SO_NETNS_COOKIE` (`sock_getsockopt` in `net/core/sock.c`), Linux 5.14.
+    Sockets,
+    /// A program, which is told since Linux 5.7.
+    Program(Box<NetnsProbe>),
+}
+
+impl Teller {
+    /// None if nobody tells: guarding goes on without telling namespaces apart.
+    fn new() -> Result<Option<Self>, NetnsError> {
+        if is_told_to_sockets()? {
+            return Ok(Some(Self::Sockets));
+        }
+        match NetnsProbe::attach() {
+            Ok(probe) => Ok(Some(Self::Program(Box::new(probe)))),
+            Err(error) => {
+                tracing::warn!(%error, "network namespaces are not told apart");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The cookie of the calling thread's network namespace.
+    fn own(&self) -> Result<Option<u64>, NetnsError> {
+        match self {
+            Self::Sockets => of_socket(),
+            Self::Program(probe) => match probe.cookie() {
+                Ok(cookie) => Ok(Some(cookie)),
+                Err(error) => {
+                    tracing::warn!(%error, "a network namespace is not told from others");
+                    Ok(None)
+                }
+            },
+        }
+    }
+}
+
+/// The cookie of the calling thread's network namespace; none where neither sockets (Linux 5.14)
+/// nor programs (5.7) tell.
 ///
 /// # Errors
 /// No socket is to be had.
 pub fn own_cookie() -> Result<Option<u64>, NetnsError> {
+    Ok(match Teller::new()? {
+        Some(teller) => teller.own()?,
+        None => None,
+    })
+}
+
+/// Whether the kernel tells it to sockets; otherwise programs are asked.
+///
+/// # Errors
+/// No socket is to be had.
+pub fn is_told_to_sockets() -> Result<bool, NetnsError> {
+    Ok(of_socket()?.is_some())
+}
+
+fn of_socket() -> Result<Option<u64>, NetnsError> {
     let cookie =
         UnixDatagram::unbound().and_then(|socket| match getsockopt(&socket, NetnsCookie) {
             Ok(cookie) => Ok(Some(cookie)),
@@ -83,15 +136,21 @@ pub fn own_cookie() -> Result<Option<u64>, NetnsError> {
 
 /// The cookies of namespaces, in their order.
 ///
-/// A socket made inside tells; so a thread that lives no longer than this call goes there, since
+/// A socket made inside tells, or its `connect()` does; so a thread that lives no longer than this call goes there, since
 /// one of tokio's must never be found in somebody else's namespace.
 pub(super) fn cookies(namespaces: &[&File]) -> Result<Vec<Option<u64>>, NetnsError> {
+    if namespaces.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(teller) = Teller::new()? else {
+        return Ok(vec![None; namespaces.len()]);
+    };
     let visit = || {
         let visit_one = |namespace: &&File| {
             setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| NetnsError::Cookie {
                 source: errno.into(),
             })?;
-            own_cookie()
+            teller.own()
         };
         namespaces.iter().map(visit_one).collect()
     };

@@ -38,7 +38,7 @@ const BATCH: usize = 4096;
 pub struct Peer {
     /// The inode number of the namespace it is in: `net:[4026531840]`.
     pub netns_inode: u64,
-    /// That namespace's cookie; none before Linux 5.14.
+    /// That namespace's cookie; none where the kernel tells it to nobody (before Linux 5.7).
     pub cookie: Option<u64>,
     /// The cgroups of the processes in that namespace, each once, that of the lowest process id
     /// first, at most [`MAX_CGROUPS`].

@@ -131,13 +131,13 @@ fn on_thread<R: Send>(run: impl FnOnce() -> R + Send) -> R {
 }
 
 /// A network namespace other than the test's: a container's.
-pub(super) struct TestNetns {
+pub(crate) struct TestNetns {
     file: File,
     mounted: Option<PathBuf>,
 }
 
 impl TestNetns {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         on_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             Self::current()
@@ -170,7 +170,7 @@ impl TestNetns {
     }
 
     /// Runs something inside.
-    pub(super) fn run<R: Send>(&self, inside: impl FnOnce() -> R + Send) -> R {
+    pub(crate) fn run<R: Send>(&self, inside: impl FnOnce() -> R + Send) -> R {
         on_thread(|| {
             setns(&self.file, CloneFlags::CLONE_NEWNET).unwrap();
             inside()
@@ -178,7 +178,7 @@ impl TestNetns {
     }
 
     /// Runs something asynchronous inside.
-    pub(super) fn run_async(&self, inside: impl AsyncFnOnce() + Send) {
+    pub(crate) fn run_async(&self, inside: impl AsyncFnOnce() + Send) {
         self.run(|| block_on(inside()));
     }
 }

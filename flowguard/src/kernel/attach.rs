@@ -1,6 +1,13 @@
 //! What is attached where: cgroup links once, devices as they come and go.
 
-use std::{collections::BTreeMap, fs, fs::File, io, os::fd::AsFd as _, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    fs::File,
+    io,
+    os::fd::AsFd as _,
+    path::Path,
+};
 
 use aya::{
     Ebpf, TestRun as _,
@@ -8,21 +15,25 @@ use aya::{
 };
 use flowguard_common::{
     flow::{FLOWS_PER_DEVICE, FLOWS_PER_SWEEP},
-    names::{PROG_GATEWAY, PROG_SWEEP},
+    names::{MAP_EDGES, PROG_GATEWAY, PROG_SWEEP},
+    source::Edge,
 };
 
 use super::{
     KernelError, Pins,
     device::{self, EdgeMethod},
+    generation::Generation,
     netdev::XdpMode,
     programs::{self, Hook, Role, Site},
+    raw::value_of,
+    steps::{Step, reached},
     sys, xdp,
 };
 use crate::identity::cgroup::cgroup_id;
 
 /// Links coexist with others by nature; the kernel refuses BPF_F_ALLOW_MULTI on them, which aya's
 /// other modes would pass.
-const CGROUP_MODE: CgroupAttachMode = CgroupAttachMode::Single;
+pub(super) const CGROUP_MODE: CgroupAttachMode = CgroupAttachMode::Single;
 
 /// A device that programs are attached to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +44,8 @@ pub struct Device {
     pub role: Role,
     /// How its XDP program runs, if it has one.
     pub xdp: Option<XdpMode>,
+    /// Whether it has all its programs, and not only those that there is no guard without.
+    pub complete: bool,
 }
 
 /// The loaded programs, and what they are attached to.
@@ -73,6 +86,7 @@ impl Hooks {
         for hook in hooks {
             let program = programs::program(&mut self.object, hook.program)?;
             to_cgroup(program, hook.program, cgroup, &self.pins)?;
+            reached(Step::CgroupAttached)?;
         }
         Ok(())
     }
@@ -87,16 +101,21 @@ impl Hooks {
         &self.devices
     }
 
-    /// What is attached, as `status` lists it: programs at the cgroup, then each device under its
-    /// role.
+    /// What is attached, as `status` lists it: programs at the cgroup, then each device that has all
+    /// its programs under its role.
     pub fn names(&self) -> Vec<String> {
         let mut devices: Vec<_> = self
             .devices
             .values()
-            .map(|Device { name, role, xdp }| match xdp {
-                Some(mode) => format!("{} {name} ({})", role.name(), mode.name()),
-                None => format!("{} {name}", role.name()),
-            })
+            .filter(|device| device.complete)
+            .map(
+                |Device {
+                     name, role, xdp, ..
+                 }| match xdp {
+                    Some(mode) => format!("{} {name} ({})", role.name(), mode.name()),
+                    None => format!("{} {name}", role.name()),
+                },
+            )
             .collect();
         devices.sort();
         self.at_cgroup()
@@ -111,35 +130,129 @@ impl Hooks {
             .all(|hook| self.pins.link(hook.program).exists())
     }
 
+    /// Attaches those of a device's programs that there is no guard without. The kernel takes
+    /// milliseconds over each: where many devices appear at once, none is to wait for what is not
+    /// urgent.
+    ///
+    /// # Errors
+    ///
+    /// The device is gone, or the kernel refuses.
+    pub fn attach_required(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        role: Role,
+    ) -> Result<(), KernelError> {
+        self.attach_some(ifindex, name, role, false)
+    }
+
     /// Attaches a device's programs, or puts them in the place of older ones.
     ///
     /// # Errors
     ///
     /// The device is gone, or the kernel refuses.
     pub fn attach(&mut self, ifindex: u32, name: &str, role: Role) -> Result<(), KernelError> {
+        self.attach_some(ifindex, name, role, true)
+    }
+
+    fn attach_some(
+        &mut self,
+        ifindex: u32,
+        name: &str,
+        role: Role,
+        complete: bool,
+    ) -> Result<(), KernelError> {
+        let mut has_required = false;
         if let Some(known) = self.devices.get_mut(&ifindex)
             && known.role == role
         {
             name.clone_into(&mut known.name);
-            return Ok(());
+            if known.complete || !complete {
+                return Ok(());
+            }
+            has_required = true;
         }
         for hook in self.loaded.iter().copied() {
             let Site::Device(of, way) = hook.site else {
                 continue;
             };
-            if of != role {
+            if of != role || (hook.required && has_required) || !(hook.required || complete) {
                 continue;
             }
             let pin = self.pins.device(hook.program, ifindex);
             let program = programs::program(&mut self.object, hook.program)?;
             device::attach(program, hook.program, way, name, self.method, &pin)?;
         }
+        let name = name.to_owned();
         let device = Device {
-            name: name.to_owned(),
+            name,
             role,
+            complete,
             xdp: None,
         };
         self.devices.insert(ifindex, device);
+        Ok(())
+    }
+
+    /// Puts our programs in the place of those that are attached to devices, before anybody has
+    /// told which devices there are.
+    pub(super) fn replace_at_devices(&mut self, maps: &Generation) -> Result<(), KernelError> {
+        let links = self.pins.links()?;
+        let devices = maps
+            .raw(MAP_EDGES)?
+            .entries()
+            .map_err(|source| KernelError::raw(MAP_EDGES, source))?;
+        for hook in self.loaded.iter().copied() {
+            // At gateways there is no program without a link.
+            let tc = match hook.site {
+                Site::Device(role, way) => Some((role, way)),
+                Site::Gateway => None,
+                Site::Cgroup | Site::Daemon => continue,
+            };
+            let program = programs::program(&mut self.object, hook.program)?;
+            let linked: BTreeSet<u32> = links
+                .iter()
+                .filter_map(|pin| programs::device_link(pin))
+                .filter(|(program, _)| *program == hook.program)
+                .map(|(_, ifindex)| ifindex)
+                .collect();
+            for ifindex in &linked {
+                let pin = self.pins.device(hook.program, *ifindex);
+                device::replace_link(program, hook.program, &pin)?;
+                reached(Step::DeviceReplaced)?;
+            }
+            let Some((role, way)) = tc else {
+                continue;
+            };
+            for (ifindex, device) in &devices {
+                let ifindex = value_of(ifindex);
+                // Programs of another role have their filter in the same place.
+                if value_of::<Edge>(device).role == role.number()
+                    && !linked.contains(&ifindex)
+                    && device::replace_filter(program, hook.program, way, ifindex)?
+                {
+                    reached(Step::DeviceReplaced)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes off what another version attached and this one does not have.
+    pub(super) fn detach_strangers(&self) -> Result<(), KernelError> {
+        for pin in self.pins.links()? {
+            let program = programs::device_link(&pin).map_or(pin.as_str(), |(program, _)| program);
+            if self.loaded.iter().any(|hook| hook.program == program) {
+                continue;
+            }
+            let path = self.pins.link(&pin);
+            let detached = sys::obj_get(&path).and_then(|link| sys::link_detach(link.as_fd()));
+            if let Err(error) = detached {
+                // Of a device that is gone; or a kernel that detaches when the pin goes.
+                tracing::debug!(%error, pin, "detaching");
+            }
+            unpin(&path)?;
+        }
         Ok(())
     }
 

@@ -1,40 +1,76 @@
 //! Reading what the kernel counted.
 
-use std::collections::HashMap;
-
-use aya::maps::{HashMap as BpfHashMap, MapData, MapError};
 use flowguard_common::{
     class::{CLASSES, Class},
-    counters::{ClassCounters, STATS, Stat},
-    names::{MAP_COUNTERS, MAP_FALLBACK, MAP_STATS},
-    source::{FallbackEntry, FallbackKey},
+    counters::{ClassCounters, Stat},
+    names::{MAP_CARRIED, MAP_CARRIED_STATS, MAP_COUNTERS, MAP_STATS},
 };
 
-use super::{Identity, KernelError, Pins, sys::Words};
+use super::{KernelError, generation::Generation, raw::value_of, sys::Words};
 use crate::model::{Replies, Totals};
 
-const WORDS: usize = size_of::<ClassCounters>() / size_of::<u64>();
+/// An array of structs of words, mapped into memory. Its elements may be of another version.
+#[derive(Debug)]
+struct Array {
+    id: u32,
+    words: Words,
+    /// Words of an element.
+    size: usize,
+}
 
-/// The counters of registered sources and of the guard itself, mapped into memory.
+impl Array {
+    fn map(maps: &Generation, name: &'static str) -> Result<Self, KernelError> {
+        let map = maps.raw(name)?;
+        let size = map.shape.value_size as usize / size_of::<u64>();
+        let words =
+            Words::map(map.fd(), size * map.shape.max_entries as usize).map_err(|source| {
+                KernelError::File {
+                    action: "map into memory",
+                    path: maps.path(name),
+                    source,
+                }
+            })?;
+        Ok(Self {
+            id: map.id,
+            words,
+            size,
+        })
+    }
+
+    /// An element's bytes; zeros beyond the end.
+    fn element(&self, index: usize) -> Vec<u8> {
+        let start = index * self.size;
+        (start..start + self.size)
+            .flat_map(|at| self.words.get(at).unwrap_or(0).to_ne_bytes())
+            .collect()
+    }
+}
+
+/// The counters of registered sources and of the guard itself.
 #[derive(Debug)]
 pub struct Counters {
-    counters: Words,
-    stats: Words,
+    /// Those that programs count in, and what was carried over from their predecessors.
+    counters: Vec<Array>,
+    /// Likewise.
+    stats: Vec<Array>,
     capacity: u32,
 }
 
 impl Counters {
-    /// Maps the pinned arrays.
+    /// Maps the arrays that count; the first set of maps is the one in force.
     ///
     /// # Errors
     ///
     /// They are not there or cannot be mapped.
-    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
-        let elements = pins.capacity(MAP_COUNTERS)?;
+    pub(super) fn open(maps: &[Generation]) -> Result<Self, KernelError> {
+        let capacity = match maps.last() {
+            Some(newest) => newest.raw(MAP_COUNTERS)?.shape.max_entries / CLASSES,
+            None => 0,
+        };
         Ok(Self {
-            counters: map(pins, MAP_COUNTERS, elements as usize * WORDS)?,
-            stats: map(pins, MAP_STATS, STATS as usize)?,
-            capacity: elements / CLASSES,
+            counters: arrays(maps, MAP_COUNTERS, MAP_CARRIED)?,
+            stats: arrays(maps, MAP_STATS, MAP_CARRIED_STATS)?,
+            capacity,
         })
     }
 
@@ -45,96 +81,64 @@ impl Counters {
 
     /// What was counted of a source in a class; zeros for an id out of range.
     pub fn read(&self, source: u32, class: Class) -> ClassCounters {
-        let start = class.index(source) as usize * WORDS;
-        let word = |index: usize| self.counters.get(start + index).unwrap_or(0);
-        // In the order of the fields.
-        ClassCounters {
-            attempts: word(0),
-            denied: word(1),
-            would_deny: word(2),
-            destinations: word(3),
-            retransmits: word(4),
-            last_seen_ns: word(5),
-            established: word(6),
-            refused: word(7),
-            timed_out: word(8),
-            redirected: word(9),
-            bytes: word(10),
-            replies: [word(11), word(12), word(13), word(14)],
-            messages: word(15),
-            encrypted: word(16),
-            open_ms: word(17),
-            reserved: [0; 6],
+        let index = class.index(source) as usize;
+        let mut sum = ClassCounters::default();
+        for array in &self.counters {
+            add(&mut sum, &value_of(&array.element(index)));
         }
+        sum
     }
 
     /// What the programs count about themselves.
     pub fn stat(&self, stat: Stat) -> u64 {
-        self.stats.get(stat as usize).unwrap_or(0)
-    }
-}
-
-fn map(pins: &Pins, name: &'static str, words: usize) -> Result<Words, KernelError> {
-    let data = pins.data(name).map_err(KernelError::map(name))?;
-    Words::map(data.fd(), words).map_err(|source| KernelError::File {
-        action: "map into memory",
-        path: pins.map(name),
-        source,
-    })
-}
-
-/// Counters of identities that were not registered when they were counted.
-#[derive(Debug)]
-pub struct Fallback {
-    entries: BpfHashMap<MapData, FallbackKey, FallbackEntry>,
-    capacity: u32,
-}
-
-impl Fallback {
-    /// Opens the pinned map.
-    ///
-    /// # Errors
-    ///
-    /// It is not there.
-    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
-        Ok(Self {
-            entries: pins.open(MAP_FALLBACK)?,
-            capacity: pins.capacity(MAP_FALLBACK)?,
-        })
-    }
-
-    /// Entries there is room for.
-    pub fn capacity(&self) -> u64 {
-        self.capacity.into()
-    }
-
-    /// Whether anything was counted of this identity before it was registered. An unreadable map
-    /// says yes: nothing may be forgotten then.
-    pub fn has(&self, identity: Identity) -> bool {
-        let Some((kind, id)) = identity.fallback_key() else {
-            return false;
-        };
-        Class::ALL.iter().any(|class| {
-            let class = *class as u32;
-            !matches!(
-                self.entries.get(&FallbackKey { id, kind, class }, 0),
-                Err(MapError::KeyNotFound)
-            )
-        })
-    }
-
-    /// All entries. One that is created meanwhile may be missing; the next reading has it.
-    ///
-    /// # Errors
-    ///
-    /// The map cannot be read.
-    pub fn read(&self) -> Result<HashMap<FallbackKey, ClassCounters>, KernelError> {
-        self.entries
+        let words = self
+            .stats
             .iter()
-            .map(|entry| entry.map(|(key, entry)| (key, entry.counters)))
-            .collect::<Result<_, _>>()
-            .map_err(KernelError::map(MAP_FALLBACK))
+            .map(|array| array.words.get(stat as usize));
+        words.map(|word| word.unwrap_or(0)).sum()
     }
+}
+
+/// The arrays of that name, each once, and what the first set of maps was carried.
+fn arrays(
+    maps: &[Generation],
+    counted: &'static str,
+    carried: &'static str,
+) -> Result<Vec<Array>, KernelError> {
+    let mut arrays: Vec<Array> = Vec::new();
+    for generation in maps {
+        let array = Array::map(generation, counted)?;
+        if !arrays.iter().any(|known| known.id == array.id) {
+            arrays.push(array);
+        }
+    }
+    if let Some(first) = maps.first()
+        && first.path(carried).exists()
+    {
+        arrays.push(Array::map(first, carried)?);
+    }
+    Ok(arrays)
+}
+
+/// Adds counters.
+pub(super) fn add(to: &mut ClassCounters, more: &ClassCounters) {
+    to.attempts += more.attempts;
+    to.denied += more.denied;
+    to.would_deny += more.would_deny;
+    to.destinations += more.destinations;
+    to.retransmits += more.retransmits;
+    to.established += more.established;
+    to.refused += more.refused;
+    to.timed_out += more.timed_out;
+    to.redirected += more.redirected;
+    to.bytes += more.bytes;
+    for (to, more) in to.replies.iter_mut().zip(more.replies) {
+        *to += more;
+    }
+    to.messages += more.messages;
+    to.encrypted += more.encrypted;
+    to.open_ms += more.open_ms;
+    to.last_seen_ns = to.last_seen_ns.max(more.last_seen_ns);
 }
 
 impl From<ClassCounters> for Totals {

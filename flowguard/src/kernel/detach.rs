@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use aya::maps::{HashMap, MapData};
-use flowguard_common::{names::MAP_EDGES, source::Edge};
+use flowguard_common::names::MAP_EDGES;
 
-use super::{KernelError, Pins, device, programs};
+use super::{KernelError, Pins, device, programs, raw::value_of};
 
 /// What `flowguard detach` removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +31,12 @@ pub fn detach(pins: &Path) -> Result<Detached, KernelError> {
     let links = pins.links()?;
     let mut filters = 0;
     // A guard of another version may keep its devices in another form; then only links are found.
-    if let Ok(devices) = pins.open::<HashMap<MapData, u32, Edge>>(MAP_EDGES) {
-        for ifindex in devices.keys().filter_map(Result::ok) {
+    for maps in pins.generations()?.live {
+        let devices = maps.raw(MAP_EDGES).map(|map| map.entries());
+        for (ifindex, _) in devices.into_iter().flatten().flatten() {
+            let ifindex = value_of(&ifindex);
             let mut buffer = [0; nix::libc::IF_NAMESIZE];
-            let Some(name) = device_name(ifindex, &mut buffer) else {
+            let Some(name) = device::name_of(ifindex, &mut buffer) else {
                 continue;
             };
             for (hook, _, way) in programs::at_devices() {
@@ -49,21 +50,9 @@ pub fn detach(pins: &Path) -> Result<Detached, KernelError> {
             }
         }
     }
-    let removed = pins.remove()?;
+    let (links, maps) = pins.remove()?;
     Ok(Detached {
-        links: links.len() + filters,
-        maps: removed - links.len(),
+        links: links + filters,
+        maps,
     })
-}
-
-fn device_name(ifindex: u32, buffer: &mut [u8; nix::libc::IF_NAMESIZE]) -> Option<&str> {
-    // SAFETY: the buffer has the IF_NAMESIZE bytes that if_indextoname(3) writes at most.
-    let found = unsafe { nix::libc::if_indextoname(ifindex, buffer.as_mut_ptr().cast()) };
-    if found.is_null() {
-        return None;
-    }
-    std::ffi::CStr::from_bytes_until_nul(buffer)
-        .ok()?
-        .to_str()
-        .ok()
 }

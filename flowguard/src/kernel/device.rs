@@ -7,6 +7,7 @@ use aya::programs::{
     links::FdLink,
     tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
 };
+use nix::errno::Errno;
 
 use super::{
     KernelError,
@@ -115,6 +116,67 @@ fn attach_clsact(
     // Dropping it would detach; the filter is to outlive us.
     std::mem::forget(link);
     Ok(())
+}
+
+/// Puts a program in the place of that of a pinned link. A link whose device is gone is forgotten.
+pub(super) fn replace_link(
+    program: &Program,
+    name: &'static str,
+    pin: &Path,
+) -> Result<(), KernelError> {
+    let fd = program.fd().map_err(programs::refused(name))?;
+    let updated = sys::obj_get(pin).and_then(|link| sys::link_update(link.as_fd(), fd.as_fd()));
+    match updated {
+        Err(error) if error.raw_os_error() == Some(Errno::ENOLINK as i32) => unpin(pin),
+        updated => updated.map_err(|error| attach_error(name, &pin.display().to_string(), error)),
+    }
+}
+
+/// Puts a program in the place of that of our filter at a device, if there is one.
+pub(super) fn replace_filter(
+    program: &mut Program,
+    name: &'static str,
+    way: TcAttachType,
+    ifindex: u32,
+) -> Result<bool, KernelError> {
+    let Program::SchedClassifier(program) = program else {
+        return Err(programs::refused(name)(ProgramError::UnexpectedProgramType));
+    };
+    let mut buffer = [0; nix::libc::IF_NAMESIZE];
+    let Some(device) = name_of(ifindex, &mut buffer) else {
+        return Ok(false);
+    };
+    let failed = |error| attach_error(name, device, error);
+    let link = clsact_link(device, way).map_err(|error| attach_error(name, device, error))?;
+    match program.attach_to_link(link) {
+        Ok(id) => {
+            // As in `attach_clsact`.
+            std::mem::forget(program.take_link(id).map_err(failed)?);
+            Ok(true)
+        }
+        // No such filter, no clsact, or no device any more.
+        Err(ProgramError::TcError(TcError::NetlinkError(error)))
+            if [Errno::ENOENT, Errno::EINVAL, Errno::ENODEV]
+                .map(|errno| Some(errno as i32))
+                .contains(&error.raw_os_error()) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The name of a device.
+pub(super) fn name_of(ifindex: u32, buffer: &mut [u8; nix::libc::IF_NAMESIZE]) -> Option<&str> {
+    // SAFETY: the buffer has the IF_NAMESIZE bytes that if_indextoname(3) writes at most.
+    let found = unsafe { nix::libc::if_indextoname(ifindex, buffer.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    std::ffi::CStr::from_bytes_until_nul(buffer)
+        .ok()?
+        .to_str()
+        .ok()
 }
 
 fn clsact_link(device: &str, way: TcAttachType) -> io::Result<SchedClassifierLink> {

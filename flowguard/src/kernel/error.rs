@@ -85,6 +85,80 @@ pub enum KernelError {
         #[source]
         source: Box<aya::maps::MapError>,
     },
+    /// The same, of a map that may be of another layout.
+    #[error("cannot use the map {map}")]
+    RawMap {
+        /// Its name.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The object lacks a map that the table of maps has.
+    #[error("this flowguard has no map {map}: it was not built as a whole, build it anew")]
+    NoSuchMap {
+        /// Its name.
+        map: &'static str,
+    },
+    /// The object cannot be read.
+    #[error("the BPF programs in this flowguard cannot be read: {reason}; build it anew")]
+    Object {
+        /// Why.
+        reason: String,
+    },
+    /// A map could not be pinned.
+    #[error("cannot pin the map {map}")]
+    Pin {
+        /// Its name.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: Box<aya::pin::PinError>,
+    },
+    /// It is not known whether old programs still run.
+    #[error(
+        "cannot wait for the end of the programs that were replaced; the guard goes on counting and \
+         enforcing, and the next start tries again"
+    )]
+    Wait {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A daemon is replacing maps.
+    #[error("a daemon is just replacing the maps at {}: try again", path.display())]
+    Unsettled {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Counters of other classes.
+    #[error(
+        "the attached guard counts in {found} classes and this flowguard in {}, so its counts cannot \
+         be taken over. It goes on counting and enforcing, and nothing was touched. `flowguard \
+         detach` removes it with its counts; then start this one",
+        flowguard_common::class::CLASSES
+    )]
+    Classes {
+        /// How many.
+        found: u32,
+    },
+    /// A map that is too different.
+    #[error(
+        "the attached guard's map {map} is of another kind than this flowguard's and cannot be \
+         taken over. The guard goes on counting and enforcing, and nothing was touched. `flowguard \
+         detach` removes it with its counts; then start this one"
+    )]
+    Incomparable {
+        /// Its name.
+        map: &'static str,
+    },
+    /// A test wants it so.
+    #[cfg(feature = "failpoints")]
+    #[error("made to fail after the step `{step}`")]
+    Injected {
+        /// Which.
+        step: &'static str,
+    },
     /// A program could not be attached.
     #[error("cannot attach `{program}` to {target}")]
     Attach {
@@ -113,8 +187,7 @@ pub enum KernelError {
     /// The table of attempts has too few parts left for a gateway.
     #[error(
         "there is no room for a gateway, which takes that of {GATEWAY_SLOTS} interfaces. Raise \
-         `kernel.max_edges`, then stop the daemon, run `flowguard detach` and start it again: all \
-         counts begin anew"
+         `kernel.max_edges` and restart the daemon: counts and verdicts stay"
     )]
     NoRoomForGateway,
     /// The kernel refused the gateways' program when it was loaded.
@@ -153,5 +226,10 @@ impl KernelError {
             map,
             source: Box::new(source),
         }
+    }
+
+    /// Wraps an error of a map that may be of another layout.
+    pub(super) fn raw(map: &'static str, source: io::Error) -> Self {
+        Self::RawMap { map, source }
     }
 }

@@ -1,5 +1,7 @@
 //! Reading the event ring.
 
+use std::collections::VecDeque;
+
 use aya::maps::{MapData, RingBuf};
 use flowguard_common::{
     event::{Event, ReplyEvent},
@@ -7,35 +9,37 @@ use flowguard_common::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{KernelError, Pins};
+use super::{KernelError, generation::Generation};
 
 /// The one reader of the event ring.
 pub struct EventReader {
     ring: AsyncFd<RingBuf<MapData>>,
+    /// What was left in a ring that this one replaced.
+    left: VecDeque<Record>,
 }
 
 impl EventReader {
-    /// Opens the pinned ring.
+    /// Opens the ring.
     ///
     /// # Errors
     ///
     /// It is not there, or cannot be polled.
-    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
-        let ring = pins.open(MAP_EVENTS)?;
+    pub(super) fn open(maps: &Generation, left: VecDeque<Record>) -> Result<Self, KernelError> {
+        let ring = maps.open(MAP_EVENTS)?;
         // SAFETY: the ring owns its descriptor, which stays the same until the ring is dropped.
         let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
         let ring = ring.map_err(|source| KernelError::File {
             action: "poll",
-            path: pins.map(MAP_EVENTS),
+            path: maps.path(MAP_EVENTS),
             source: source.into(),
         })?;
-        Ok(Self { ring })
+        Ok(Self { ring, left })
     }
 
     /// Takes at most `most` of the events that are there.
     pub fn ready(&mut self, most: usize) -> Vec<Record> {
         let ring = self.ring.get_mut();
-        let mut events = Vec::new();
+        let mut events = left(&mut self.left, most);
         while events.len() < most {
             let Some(item) = ring.next() else {
                 break;
@@ -52,6 +56,10 @@ impl EventReader {
     ///
     /// The ring cannot be polled.
     pub async fn next(&mut self, most: usize) -> std::io::Result<Vec<Record>> {
+        let left = left(&mut self.left, most);
+        if !left.is_empty() {
+            return Ok(left);
+        }
         loop {
             let mut guard = self.ring.readable_mut().await?;
             let ring = guard.get_inner_mut();
@@ -68,6 +76,20 @@ impl EventReader {
             }
         }
     }
+}
+
+fn left(left: &mut VecDeque<Record>, most: usize) -> Vec<Record> {
+    left.drain(..most.min(left.len())).collect()
+}
+
+/// What nobody has read yet in a ring that no program writes to any more.
+pub(super) fn drain(maps: &Generation) -> Result<Vec<Record>, KernelError> {
+    let mut ring: RingBuf<MapData> = maps.open(MAP_EVENTS)?;
+    let mut events = Vec::new();
+    while let Some(item) = ring.next() {
+        events.extend(decode(&item));
+    }
+    Ok(events)
 }
 
 /// What the programs tell.

@@ -36,6 +36,7 @@ impl Hooks {
         let device = Device {
             name: name.to_owned(),
             role: Role::Gateway,
+            complete: true,
             xdp: Some(mode),
         };
         self.devices.insert(ifindex, device);

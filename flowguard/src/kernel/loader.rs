@@ -2,29 +2,14 @@
 
 use std::path::PathBuf;
 
-use aya::{
-    Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, MapData},
-};
-use flowguard_common::{
-    CONTRACT,
-    class::CLASSES,
-    flow::FLOWS_PER_DEVICE,
-    names::{
-        MAP_ADDRS, MAP_BUCKETS, MAP_CGROUPS, MAP_CONTRACT, MAP_COUNTERS, MAP_EDGES, MAP_EVENT_RATE,
-        MAP_EVENTS, MAP_FALLBACK, MAP_FANOUT, MAP_FLOWS, MAP_NETNS, MAP_SOURCES, MAP_UIDS,
-        MAP_VERDICTS,
-    },
-};
-
 use super::{
     Counters, EdgeMethod, EventReader, Fallback, Hooks, KernelError, Pins, PinsLock, ProgramLog,
-    Registry, SettingsBanks, Verdicts, log, pins::MAPS, probe, programs,
+    Registry, SettingsBanks, Verdicts,
+    generation::Generations,
+    probe, programs,
+    replace::Change,
+    steps::{Step, reached},
 };
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT"));
-/// For kernels whose atomics cannot fetch, which refuse the other at sight.
-static LEGACY_OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWGUARD_BPF_OBJECT_LEGACY"));
 
 /// How the programs are to be loaded.
 #[derive(Clone, Debug)]
@@ -33,9 +18,9 @@ pub struct Options {
     pub pins: Pins,
     /// The cgroup whose tasks are guarded.
     pub cgroup: PathBuf,
-    /// Sources to have room for, if no guard is pinned yet.
+    /// Sources to have room for; those that are registered keep theirs.
     pub max_sources: u32,
-    /// Edge devices to have room for, likewise.
+    /// Devices to have room for, likewise.
     pub max_edges: u32,
     /// Identities of each sort to have room for, likewise.
     pub max_identities: u32,
@@ -78,97 +63,62 @@ pub struct Loaded {
 }
 
 impl Kernel {
-    /// Loads the programs and attaches the connect hooks, taking over the maps, and with them all
-    /// counts and verdicts, that are pinned already. Programs that are attached are replaced one
-    /// by one, each atomically.
+    /// Loads the programs and attaches them, taking over a guard that is pinned, with all counts and
+    /// verdicts. Programs that are attached are replaced one by one, each atomically. If the maps
+    /// have to be others, because of another version or another size, the new ones take over what
+    /// is in the old ones.
     ///
     /// # Errors
     ///
-    /// A guard of another contract is pinned, or the kernel refuses something. What was attached
-    /// before stays attached.
+    /// A guard is pinned that cannot be taken over, or the kernel refuses something. What was
+    /// attached before goes on, and what is half done is finished by the next start.
     pub fn load(options: &Options) -> Result<Loaded, KernelError> {
         let pins = &options.pins;
         pins.prepare()?;
         let lock = pins.lock()?;
-        let adopted = match pins.contract()? {
-            None => false,
-            Some(CONTRACT) => true,
-            Some(found) => return Err(pins.mismatch(found)),
-        };
-        if !adopted {
-            pins.remove_unfinished()?;
+        reached(Step::Locked)?;
+        pins.check_contract()?;
+        let Generations { live, leftover } = pins.generations()?;
+        for unused in leftover {
+            unused.remove()?;
+            reached(Step::LeftoverRemoved)?;
         }
-        let mut object = load_object(options)?;
+        let adopted = !live.is_empty();
+        let (change, mut object) = Change::prepare(options, live)?;
+        let maps = change.new.clone();
 
         let loaded = programs::load(&mut object)?;
-        mark(pins)?;
+        reached(Step::ProgramsLoaded)?;
+        maps.mark()?;
+        reached(Step::Marked)?;
+        if !adopted {
+            pins.put_in_force(&maps)?;
+            reached(Step::InForce)?;
+        }
         let log = ProgramLog::open(&mut object);
         let method = options.edge_method.unwrap_or_else(probe::edge_method);
         let mut hooks = Hooks::new(object, loaded, method, pins.clone());
         hooks.attach_to_cgroup(&options.cgroup)?;
+        if change.replaces() {
+            hooks.replace_at_devices(&maps)?;
+        }
+        hooks.detach_strangers()?;
+        let left = change.finish(pins)?;
+        reached(Step::KernelReady)?;
+        let count = std::slice::from_ref(&maps);
         Ok(Loaded {
             kernel: Self {
-                registry: Registry::open(pins)?,
-                counters: Counters::open(pins)?,
-                fallback: Fallback::open(pins)?,
-                verdicts: Verdicts::open(pins)?,
-                settings: SettingsBanks::open(pins)?,
+                registry: Registry::open(&maps)?,
+                counters: Counters::open(count)?,
+                fallback: Fallback::open(count)?,
+                verdicts: Verdicts::open(&maps)?,
+                settings: SettingsBanks::open(&maps)?,
                 hooks,
             },
-            events: EventReader::open(pins)?,
+            events: EventReader::open(&maps, left)?,
             log,
             lock,
             adopted,
         })
     }
-}
-
-fn load_object(options: &Options) -> Result<Ebpf, KernelError> {
-    let per_class = options.max_sources.saturating_mul(CLASSES);
-    let has_set_retval = u8::from(probe::has_set_retval());
-    let log_level = log::level();
-    let mut loader = EbpfLoader::new();
-    loader
-        .verifier_log_level(VerifierLogLevel::STATS)
-        .override_global("HAS_SET_RETVAL", &has_set_retval, true)
-        .override_global(aya_log::LEVEL, &log_level, true);
-    for (map, entries) in [
-        (MAP_SOURCES, options.max_sources),
-        (MAP_EVENT_RATE, options.max_sources),
-        (MAP_COUNTERS, per_class),
-        (MAP_FANOUT, per_class),
-        (MAP_BUCKETS, per_class),
-        (MAP_VERDICTS, per_class),
-        (MAP_UIDS, options.max_identities),
-        (MAP_CGROUPS, options.max_identities),
-        (MAP_NETNS, options.max_identities),
-        (MAP_ADDRS, options.max_identities),
-        (MAP_FALLBACK, options.max_unregistered),
-        (MAP_EVENTS, options.ring_bytes),
-        (MAP_EDGES, options.max_edges),
-        (
-            MAP_FLOWS,
-            options.max_edges.saturating_mul(FLOWS_PER_DEVICE),
-        ),
-    ] {
-        loader.map_max_entries(map, entries);
-    }
-    for map in MAPS {
-        loader.map_pin_path(map, options.pins.map(map));
-    }
-    loader
-        .load(if probe::has_fetching_atomics() {
-            OBJECT
-        } else {
-            LEGACY_OBJECT
-        })
-        .map_err(|error| KernelError::Load(Box::new(error)))
-}
-
-/// Says that the maps are complete and what they mean.
-fn mark(pins: &Pins) -> Result<(), KernelError> {
-    let mut contract: Array<MapData, u32> = pins.open(MAP_CONTRACT)?;
-    contract
-        .set(0, CONTRACT, 0)
-        .map_err(KernelError::map(MAP_CONTRACT))
 }

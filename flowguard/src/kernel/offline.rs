@@ -9,14 +9,19 @@ use std::{
 use flowguard_common::{
     class::Class,
     counters::ClassCounters,
-    source::FallbackKey,
     verdict::{
         ACTION_ALLOW, ACTION_BLOCK, ACTION_LIMIT, ACTION_NEW_DESTINATIONS, ACTION_REDIRECT,
         ACTION_SEVER, Verdict,
     },
 };
 
-use super::{Counters, Fallback, Identity, KernelError, Pins, Registry, Verdicts, clock::Moment};
+use super::{
+    Counters, Fallback, Identity, KernelError, Pins, Registry, Verdicts,
+    clock::Moment,
+    counters::add,
+    fallback::{class_of, identity_of},
+    generation::Generation,
+};
 use crate::{
     control::api::{ActionName, Source},
     model::{ClassName, SourceName, Totals},
@@ -67,34 +72,6 @@ impl Accounts {
         }
         Ok(accounts)
     }
-}
-
-fn identity_of(key: &FallbackKey) -> Option<Identity> {
-    Identity::from_fallback(key.kind, key.id)
-}
-
-fn class_of(key: &FallbackKey) -> Option<Class> {
-    u8::try_from(key.class).ok().and_then(Class::from_u8)
-}
-
-fn add(to: &mut ClassCounters, more: &ClassCounters) {
-    to.attempts += more.attempts;
-    to.denied += more.denied;
-    to.would_deny += more.would_deny;
-    to.destinations += more.destinations;
-    to.retransmits += more.retransmits;
-    to.established += more.established;
-    to.refused += more.refused;
-    to.timed_out += more.timed_out;
-    to.redirected += more.redirected;
-    to.bytes += more.bytes;
-    for (to, more) in to.replies.iter_mut().zip(more.replies) {
-        *to += more;
-    }
-    to.messages += more.messages;
-    to.encrypted += more.encrypted;
-    to.open_ms += more.open_ms;
-    to.last_seen_ns = to.last_seen_ns.max(more.last_seen_ns);
 }
 
 /// What an account looks like to people and programs.
@@ -161,6 +138,54 @@ pub fn gravest(actions: impl Iterator<Item = ActionName>) -> Option<String> {
     actions.max().map(|action| action.to_string())
 }
 
+/// Maps that belong together.
+struct Opened {
+    registry: Registry,
+    counters: Counters,
+    fallback: Fallback,
+    verdicts: Verdicts,
+}
+
+impl Opened {
+    /// Opens the maps of all sets that count. A daemon that starts may be replacing them just now:
+    /// then the sets are others when all is open, and it is tried again.
+    fn from(pins: &Pins) -> Result<Self, KernelError> {
+        const TRIES: u32 = 100;
+        let mut tries = 0;
+        loop {
+            let opened = Self::open_at_once(pins);
+            tries += 1;
+            match opened {
+                Ok(Some(opened)) => return Ok(opened),
+                Ok(None) | Err(_) if tries < TRIES => {}
+                Ok(None) => {
+                    return Err(KernelError::Unsettled {
+                        path: pins.dir().to_path_buf(),
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// None: the sets changed meanwhile.
+    fn open_at_once(pins: &Pins) -> Result<Option<Self>, KernelError> {
+        let maps = pins.readable()?;
+        let opened = Self::open(&maps)?;
+        Ok((pins.readable()? == maps).then_some(opened))
+    }
+
+    fn open(maps: &[Generation]) -> Result<Self, KernelError> {
+        let in_force = maps.first().ok_or(KernelError::NoSuchMap { map: "maps" })?;
+        Ok(Self {
+            registry: Registry::open(in_force)?,
+            counters: Counters::open(maps)?,
+            fallback: Fallback::open(maps)?,
+            verdicts: Verdicts::open(in_force)?,
+        })
+    }
+}
+
 /// `flowguard sources --offline`: what the pinned maps say, without a daemon.
 ///
 /// # Errors
@@ -168,15 +193,19 @@ pub fn gravest(actions: impl Iterator<Item = ActionName>) -> Option<String> {
 /// No guard of our contract is pinned, or its maps cannot be read.
 pub fn sources(pins: &Path) -> Result<Vec<Source>, KernelError> {
     let pins = Pins::new(pins);
-    pins.require()?;
-    let registry = Registry::open(&pins)?;
-    let accounts = Accounts::read(&registry, &Counters::open(&pins)?, &Fallback::open(&pins)?)?;
+    let Opened {
+        registry,
+        counters,
+        fallback,
+        verdicts,
+    } = Opened::from(&pins)?;
+    let accounts = Accounts::read(&registry, &counters, &fallback)?;
     let now = Moment::now().map_err(|source| KernelError::File {
         action: "read the clock for",
         path: pins.dir().to_path_buf(),
         source: source.into(),
     })?;
-    let verdicts = Verdicts::open(&pins)?.read()?;
+    let verdicts = verdicts.read()?;
     let mut sources = Vec::new();
     for (id, name) in registry.sources() {
         let Some(account) = accounts.registered.get(&id) else {

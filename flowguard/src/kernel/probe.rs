@@ -8,10 +8,10 @@ use aya::{
 use flowguard_common::names::PROG_GATEWAY;
 use nix::net::if_::if_nameindex;
 
-use super::{EdgeMethod, Pins, netdev, sys};
+use super::{EdgeMethod, Pins, netdev, sys, trial};
 use crate::{
     config::{Config, EdgeAttach, GatewayMode},
-    control::api::{Check, CheckState, Doctor},
+    control::api::{Check, CheckState, Doctor, ProgramCheck},
     daemon,
     identity::{cgroup, netns},
 };
@@ -58,22 +58,32 @@ pub fn report(config: &Config) -> Doctor {
     let privilege = privilege();
     if privilege.state != CheckState::Ok {
         // Whoever may not ask gets wrong answers.
-        let checks = vec![privilege, btf(), hierarchy(config)];
-        return Doctor { kernel, checks };
+        return Doctor {
+            kernel,
+            checks: vec![privilege, btf(), hierarchy(config)],
+            programs: Vec::new(),
+        };
     }
+    let (programs, trial) = trial();
     let mut checks = vec![
         privilege,
         btf(),
         bpf(),
+        trial,
         hierarchy(config),
         connect(),
         edge(config),
+        exactness(),
         cookie(),
     ];
     if config.gateway.is_used() {
         checks.extend(gateways(config));
     }
-    Doctor { kernel, checks }
+    Doctor {
+        kernel,
+        checks,
+        programs,
+    }
 }
 
 fn check(name: &str, state: CheckState, detail: impl Into<String>, advice: Option<&str>) -> Check {
@@ -130,7 +140,7 @@ fn bpf() -> Check {
             "bpf",
             CheckState::Missing,
             "connect or packet programs do not load",
-            Some("use a kernel with CONFIG_CGROUP_BPF and CONFIG_NET_CLS_BPF, Linux 5.12 or later"),
+            Some("use a kernel with CONFIG_CGROUP_BPF and CONFIG_NET_CLS_BPF, Linux 5.10 or later"),
         ),
         Err(error) => check(
             "bpf",
@@ -139,6 +149,58 @@ fn bpf() -> Check {
             Some("run `flowguard doctor` as root"),
         ),
     }
+}
+
+/// Whether the verifier takes the programs, by asking it.
+fn trial() -> (Vec<ProgramCheck>, Check) {
+    let programs = match trial::programs() {
+        Ok(programs) => programs,
+        Err(error) => {
+            let detail = format!("{:#}", anyhow::Error::from(error));
+            let advice = Some("use another kernel: this one cannot be guarded");
+            return (
+                Vec::new(),
+                check("programs", CheckState::Missing, detail, advice),
+            );
+        }
+    };
+    let check = of_programs(&programs);
+    (programs, check)
+}
+
+fn of_programs(programs: &[ProgramCheck]) -> Check {
+    let named = |required: bool| -> Vec<&str> {
+        let refused = programs
+            .iter()
+            .filter(|program| program.refused.is_some() && program.required == required);
+        refused.map(|program| program.name.as_str()).collect()
+    };
+    let (vital, optional) = (named(true), named(false));
+    if !vital.is_empty() {
+        return check(
+            "programs",
+            CheckState::Missing,
+            format!("this kernel refuses {}", vital.join(", ")),
+            Some("use another kernel; `flowguard doctor --json` tells what this one objects to"),
+        );
+    }
+    if !optional.is_empty() {
+        return check(
+            "programs",
+            CheckState::Degraded,
+            format!(
+                "this kernel refuses {}: what they do is not done",
+                optional.join(", ")
+            ),
+            Some("`flowguard doctor --json` tells what the kernel objects to"),
+        );
+    }
+    check(
+        "programs",
+        CheckState::Ok,
+        format!("this kernel takes all {}", programs.len()),
+        None,
+    )
 }
 
 fn hierarchy(config: &Config) -> Check {
@@ -214,18 +276,46 @@ fn edge(config: &Config) -> Check {
     }
 }
 
+fn exactness() -> Check {
+    if has_fetching_atomics() {
+        check(
+            "exactness",
+            CheckState::Ok,
+            "limits and counts are exact on any number of processors",
+            None,
+        )
+    } else {
+        check(
+            "exactness",
+            CheckState::Degraded,
+            "limits and attempts are exact. What two processors do in the same moment may be taken \
+             for one or for two: a first contact, what came of an attempt, and the ceiling of \
+             somebody not registered yet (no atomics that fetch before Linux 5.12)",
+            None,
+        )
+    }
+}
+
 fn cookie() -> Check {
+    let by_sockets = netns::is_told_to_sockets().unwrap_or(false);
     match netns::own_cookie() {
-        Ok(Some(_)) => check(
+        Ok(Some(_)) if by_sockets => check(
             "namespaces",
             CheckState::Ok,
             "told apart by their cookies",
             None,
         ),
+        Ok(Some(_)) => check(
+            "namespaces",
+            CheckState::Ok,
+            "told apart by their cookies, which a program of the guard's has to ask for \
+             (no SO_NETNS_COOKIE before Linux 5.14)",
+            None,
+        ),
         Ok(None) | Err(_) => check(
             "namespaces",
             CheckState::Degraded,
-            "not told apart (Linux 5.14): a container that no pattern and no device identifies is \
+            "not told apart: a container that no pattern and no device identifies is \
              counted as the host user of the same uid",
             Some("make sure that the `[[container]]` patterns match all your containers"),
         ),

@@ -5,10 +5,13 @@ use aya::{
     Ebpf,
     programs::{Program, ProgramError, TcAttachType},
 };
-use flowguard_common::names::{
-    PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE, PROG_EDGE_ANSWERS, PROG_GATEWAY, PROG_PEERNAME4,
-    PROG_PEERNAME6, PROG_SOCK_CREATE, PROG_SOCK_RELEASE, PROG_SWEEP, PROG_UPLINK,
-    PROG_UPLINK_ANSWERS,
+use flowguard_common::{
+    names::{
+        PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE, PROG_EDGE_ANSWERS, PROG_GATEWAY, PROG_PEERNAME4,
+        PROG_PEERNAME6, PROG_SOCK_CREATE, PROG_SOCK_RELEASE, PROG_SWEEP, PROG_UPLINK,
+        PROG_UPLINK_ANSWERS,
+    },
+    source::{ROLE_EDGE, ROLE_GATEWAY, ROLE_UPLINK},
 };
 
 use super::KernelError;
@@ -31,6 +34,15 @@ impl Role {
             Self::Edge => "edge",
             Self::Uplink => "uplink",
             Self::Gateway => "gateway",
+        }
+    }
+
+    /// What the kernel's table of devices says of it.
+    pub(super) const fn number(self) -> u32 {
+        match self {
+            Self::Edge => ROLE_EDGE,
+            Self::Uplink => ROLE_UPLINK,
+            Self::Gateway => ROLE_GATEWAY,
         }
     }
 }
@@ -122,14 +134,7 @@ pub(super) fn load(object: &mut Ebpf) -> Result<Vec<&'static Hook>, KernelError>
     let mut loaded = Vec::new();
     for hook in &HOOKS {
         let program = program(object, hook.program)?;
-        let result = match program {
-            Program::CgroupSock(program) => program.load(),
-            Program::CgroupSockAddr(program) => program.load(),
-            Program::SchedClassifier(program) => program.load(),
-            Program::Xdp(program) => program.load(),
-            _ => Err(ProgramError::UnexpectedProgramType),
-        };
-        match result {
+        match load_one(program) {
             Ok(()) => {
                 let instructions = program
                     .info()
@@ -149,6 +154,17 @@ pub(super) fn load(object: &mut Ebpf) -> Result<Vec<&'static Hook>, KernelError>
         }
     }
     Ok(loaded)
+}
+
+/// Hands one program to the verifier.
+pub(super) fn load_one(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::CgroupSock(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        Program::Xdp(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
 }
 
 /// A program of the object.

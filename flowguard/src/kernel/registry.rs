@@ -21,7 +21,7 @@ use flowguard_common::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::{KernelError, Pins, Table, prefix, slots::Slots, tables::IDENTITIES};
+use super::{KernelError, Table, generation::Generation, prefix, slots::Slots, tables::IDENTITIES};
 use crate::model::SourceName;
 
 /// A kernel identity that leads to a source.
@@ -100,32 +100,32 @@ struct UidRange {
 }
 
 impl Registry {
-    /// Opens the pinned maps and reads what they hold.
+    /// Opens the maps and reads what they hold.
     ///
     /// # Errors
     ///
     /// They are not there, or cannot be read.
-    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
+    pub(super) fn open(maps: &Generation) -> Result<Self, KernelError> {
         let mut registry = Self {
-            sources: pins.open(MAP_SOURCES)?,
-            uids: pins.open(MAP_UIDS)?,
-            cgroups: pins.open(MAP_CGROUPS)?,
-            netns: pins.open(MAP_NETNS)?,
-            edges: pins.open(MAP_EDGES)?,
-            addrs: pins.open(MAP_ADDRS)?,
-            capacity: pins.capacity(MAP_SOURCES)?,
+            sources: maps.open(MAP_SOURCES)?,
+            uids: maps.open(MAP_UIDS)?,
+            cgroups: maps.open(MAP_CGROUPS)?,
+            netns: maps.open(MAP_NETNS)?,
+            edges: maps.open(MAP_EDGES)?,
+            addrs: maps.open(MAP_ADDRS)?,
+            capacity: capacity(maps, MAP_SOURCES)?,
             names: Vec::new(),
             ids: HashMap::new(),
             identities: HashMap::new(),
-            slots: Slots::new(pins.capacity(MAP_FLOWS)? / FLOWS_PER_DEVICE),
+            slots: Slots::new(capacity(maps, MAP_FLOWS)? / FLOWS_PER_DEVICE),
             ranges: Vec::new(),
             used: [0; IDENTITIES],
             room: [
-                pins.capacity(MAP_UIDS)?,
-                pins.capacity(MAP_CGROUPS)?,
-                pins.capacity(MAP_NETNS)?,
-                pins.capacity(MAP_EDGES)?,
-                pins.capacity(MAP_ADDRS)?,
+                capacity(maps, MAP_UIDS)?,
+                capacity(maps, MAP_CGROUPS)?,
+                capacity(maps, MAP_NETNS)?,
+                capacity(maps, MAP_EDGES)?,
+                capacity(maps, MAP_ADDRS)?,
             ],
         };
         registry.read()?;
@@ -542,6 +542,11 @@ impl Registry {
 fn addr_key(net: IpNet) -> Option<AddrKey> {
     let (kind, id) = prefix::key_of(net)?;
     Some(AddrKey { id, kind, pad: 0 })
+}
+
+/// How many entries a map has room for.
+fn capacity(maps: &Generation, name: &'static str) -> Result<u32, KernelError> {
+    maps.raw(name).map(|map| map.shape.max_entries)
 }
 
 fn count(used: &mut [u32; IDENTITIES], identity: Identity, change: i32) {

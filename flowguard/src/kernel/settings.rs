@@ -13,7 +13,7 @@ use flowguard_common::{
 };
 use ipnet::IpNet;
 
-use super::{KernelError, Pins, sys};
+use super::{KernelError, generation::Generation, sys};
 use crate::model::Mode;
 
 /// Length of a fan-out epoch: long enough that a site talking to its usual servers stays quiet,
@@ -57,16 +57,16 @@ pub struct SettingsBanks {
 }
 
 impl SettingsBanks {
-    /// Opens the pinned maps.
+    /// Opens the maps.
     ///
     /// # Errors
     ///
     /// They are not there.
-    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
+    pub(super) fn open(maps: &Generation) -> Result<Self, KernelError> {
         Ok(Self {
-            settings: pins.open(MAP_SETTINGS)?,
-            bank: pins.open(MAP_BANK)?,
-            trusted: pins.open(MAP_TRUSTED)?,
+            settings: maps.open(MAP_SETTINGS)?,
+            bank: maps.open(MAP_BANK)?,
+            trusted: maps.open(MAP_TRUSTED)?,
         })
     }
 
@@ -97,7 +97,7 @@ impl SettingsBanks {
         };
         // A program may still be reading the bank that the last swap retired.
         if let Err(error) = sys::wait_for_programs() {
-            tracing::debug!(%error, "membarrier");
+            tracing::debug!(%error, "waiting for programs");
         }
         self.trust(idle, &policy.trusted)?;
         self.settings

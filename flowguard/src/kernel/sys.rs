@@ -20,6 +20,8 @@ use nix::{
     sys::mman::{MapFlags, ProtFlags, mmap, munmap},
 };
 
+const BPF_MAP_CREATE: libc::c_long = 0;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
@@ -77,7 +79,7 @@ struct LinkUpdate {
     old_prog_fd: u32,
 }
 
-fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
+pub(super) fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: `attr` is the prefix of `union bpf_attr` that the command reads, of the given size.
     let ret = unsafe {
         libc::syscall(
@@ -126,10 +128,7 @@ pub(super) fn obj_get(path: &Path) -> io::Result<OwnedFd> {
         bpf_fd: 0,
         file_flags: 0,
     };
-    let fd = bpf(BPF_OBJ_GET, &mut attr)?;
-    let fd = i32::try_from(fd).map_err(io::Error::other)?;
-    // SAFETY: the kernel just gave us this descriptor.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    bpf(BPF_OBJ_GET, &mut attr).and_then(owned)
 }
 
 /// The cgroup id that a cgroup link is attached to; 0 once the cgroup is gone.
@@ -163,17 +162,62 @@ pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut attr).map(drop)
 }
 
-/// Returns once every program that was running when this was called has ended
-/// (`MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period: kernel/sched/membarrier.c).
+#[repr(C)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+}
+
+#[repr(C)]
+struct MapUpdate {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Returns once every program that was running when this was called has ended.
+///
+/// The kernel promises this of an update of a map of maps (`maybe_wait_bpf_programs` in
+/// kernel/bpf/syscall.c, Linux 4.19). membarrier(2) would do as well, but not on a single CPU, nor
+/// with `nohz_full`.
 pub(super) fn wait_for_programs() -> io::Result<()> {
-    const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
-    // SAFETY: no pointers.
-    let ret = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
-    if ret < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    const ARRAY: u32 = 2;
+    const ARRAY_OF_MAPS: u32 = 12;
+    let create = |map_type, inner_map_fd| {
+        let mut attr = MapCreate {
+            map_type,
+            key_size: 4,
+            value_size: 4,
+            max_entries: 1,
+            map_flags: 0,
+            inner_map_fd,
+        };
+        bpf(BPF_MAP_CREATE, &mut attr).and_then(owned)
+    };
+    let raw = |fd: &OwnedFd| u32::try_from(fd.as_raw_fd()).map_err(io::Error::other);
+    let inner = create(ARRAY, 0)?;
+    let outer = create(ARRAY_OF_MAPS, raw(&inner)?)?;
+    let (index, element) = (0_u32, raw(&inner)?);
+    let mut attr = MapUpdate {
+        map_fd: raw(&outer)?,
+        pad: 0,
+        key: &raw const index as u64,
+        value: &raw const element as u64,
+        flags: 0,
+    };
+    bpf(BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
+}
+
+fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: called with what the kernel just gave us as a new descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A `BPF_F_MMAPABLE` array of structs of `u64`s, mapped read-only: reading costs no syscall.

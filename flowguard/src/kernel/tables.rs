@@ -133,8 +133,8 @@ impl fmt::Display for Full {
         let (what, consequence) = self.table.consequence();
         write!(
             f,
-            "there is no room for more {what} than the {} there are. {consequence}. Raise `{}`, then \
-             stop the daemon, run `flowguard detach` and start it again: all counts begin anew",
+            "there is no room for more {what} than the {} there are. {consequence}. Raise `{}` \
+             and restart the daemon: counts and verdicts stay",
             self.capacity,
             self.table.setting()
         )

@@ -7,7 +7,7 @@ use flowguard_common::{
     verdict::{Rate, Verdict, VerdictKey},
 };
 
-use super::{KernelError, Pins};
+use super::{KernelError, generation::Generation};
 
 /// What a verdict says, whoever it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +49,13 @@ impl Terms {
 pub struct Verdicts(HashMap<MapData, VerdictKey, Verdict>);
 
 impl Verdicts {
-    /// Opens the pinned map.
+    /// Opens the map.
     ///
     /// # Errors
     ///
     /// It is not there.
-    pub fn open(pins: &Pins) -> Result<Self, KernelError> {
-        pins.open(MAP_VERDICTS).map(Self)
+    pub(super) fn open(maps: &Generation) -> Result<Self, KernelError> {
+        maps.open(MAP_VERDICTS).map(Self)
     }
 
     /// Installs a verdict, replacing the one there is as a whole.

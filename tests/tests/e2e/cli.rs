@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use flowguard_tests::{
     config::Config,
+    feature,
     guard::Guard,
     lab::Lab,
     place::Place,
@@ -134,6 +135,66 @@ fn users_without_rights_are_told_so() -> Result<()> {
     assert_eq!(guard.verdicts()?, []);
     lab.client(User::named(WWW.0)?)?.run()?.all_connected(1)?;
     guard.expect_attempts(WWW.1, "direct", 1)?;
+    Ok(())
+}
+
+#[test]
+fn doctor_tells_what_holds_on_this_kernel() -> Result<()> {
+    let lab = Lab::new()?;
+    let guard = Guard::stopped(&lab, &Config::observe(&lab))?;
+    let doctor: Value = guard.json(&["doctor", "--json"])?;
+    let found = |name: &str| {
+        let checks = doctor["checks"].as_array().into_iter().flatten();
+        let check = checks.into_iter().find(|check| check["name"] == name);
+        let check = check.with_context(|| format!("nothing about {name}: {doctor:#}"))?;
+        let text = |key: &str| check[key].as_str().unwrap_or_default().to_owned();
+        Ok::<_, anyhow::Error>((text("state"), text("detail")))
+    };
+    for name in ["privilege", "btf", "bpf", "programs", "cgroup2"] {
+        assert_eq!(found(name)?.0, "ok", "{doctor:#}");
+    }
+    // What the tests ask the kernel by other ways than the guard does.
+    let words = [
+        (
+            "connect4, connect6",
+            feature::CHOSEN_ERRNO.is_there()?,
+            ("ok", "errno of `guard.deny`"),
+            ("degraded", "EPERM"),
+        ),
+        (
+            "edge",
+            feature::TCX.is_there()?,
+            ("ok", "TCX"),
+            ("ok", "clsact"),
+        ),
+        (
+            "exactness",
+            feature::FETCHING_ATOMICS.is_there()?,
+            ("ok", "exact on any number"),
+            ("degraded", "limits and attempts are exact"),
+        ),
+        (
+            "namespaces",
+            feature::NETNS_COOKIE.is_there()?,
+            ("ok", "by their cookies"),
+            ("ok", "which a program of the guard's has to ask for"),
+        ),
+    ];
+    for (name, is_there, with, without) in words {
+        let (state, detail) = found(name)?;
+        let (expected, word) = if is_there { with } else { without };
+        assert!(
+            state == expected && detail.contains(word),
+            "expected {expected} and {word:?}: {doctor:#}"
+        );
+        assert!(is_there || !detail.contains(with.1) || name == "namespaces");
+    }
+    let programs = doctor["programs"].as_array().context("no programs")?;
+    assert!(programs.len() >= 4, "{doctor:#}");
+    for program in programs {
+        assert!(program["refused"].is_null(), "{doctor:#}");
+        assert!(program["instructions"].as_u64() > Some(0), "{doctor:#}");
+    }
     Ok(())
 }
 

@@ -133,7 +133,7 @@ fn refused_connections_are_attempts_too() -> Result<()> {
     lab.client(User::named(WWW.0)?)?
         .count(12)
         .run()?
-        .all_refused(12)?;
+        .all_unanswered(12)?;
     let totals = guard.expect_attempts(WWW.1, "direct", 12)?;
     assert_eq!(totals.denied, 0, "the world refused them, not the guard");
     Ok(())

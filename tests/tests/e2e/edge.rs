@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use flowguard_tests::{config::Config, container::Container, guard::Guard, lab::Lab};
+use flowguard_tests::{config::Config, container::Container, feature, guard::Guard, lab::Lab};
 
 /// The source of a container named `web`, and the end of its link.
 const WEB: (&str, &str) = ("container:web", "fge0");
@@ -187,6 +187,7 @@ fn without_tcx_a_clsact_filter_does_the_same() -> Result<()> {
     guard.ok(&["unblock", WEB.0])?;
     guard.expect_attempts(WEB.0, "direct", 66)?;
     // Back to TCX: the filter is gone, nothing is counted twice.
+    feature::TCX.require()?;
     guard.terminate()?;
     guard.configure(&Config::observe(&lab).to_string())?;
     guard.restart()?;

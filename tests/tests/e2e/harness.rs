@@ -46,7 +46,7 @@ fn refused_and_lost_connections_are_told_apart() -> Result<()> {
     let lab = Lab::new()?;
     let _sink = lab.sink()?;
     let client = lab.client(User::named("nobody")?)?.count(5);
-    client.clone().port(26).run()?.all_refused(5)?;
+    client.clone().port(26).run()?.all_unanswered(5)?;
     lab.world()
         .ip(&["route add blackhole 100.64.0.1".to_owned()])?;
     let impatient = client.timeout(std::time::Duration::from_millis(100));

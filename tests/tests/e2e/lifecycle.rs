@@ -183,7 +183,10 @@ fn verdicts_come_back_after_a_reboot_and_not_after_detach() -> Result<()> {
     guard.terminate()?;
     // A reboot leaves nothing in the kernel.
     fs::remove_dir_all(lab.pins())?;
-    www.run()?.all_connected(1)?;
+    // What nobody holds any more goes a moment later.
+    until("a kernel without a guard", SOON, || {
+        www.run()?.all_connected(1)
+    })?;
     guard.restart()?;
     assert!(!guard.status()?.adopted);
     assert_eq!(guard.verdicts()?, before);
@@ -233,6 +236,10 @@ fn a_guard_of_another_contract_is_left_alone_until_it_is_replaced() -> Result<()
     let mut command = Command::new("bpftool");
     command.args(["map", "update", "pinned"]).arg(&contract);
     command.args("key 0 0 0 0 value 99 0 0 0".split(' '));
+    run(&mut command, SOON)?.expect_code(0)?;
+    let mut command = Command::new("bpftool");
+    command.args(["map", "update", "pinned"]).arg(&contract);
+    command.args("key 1 0 0 0 value 98 0 0 0".split(' '));
     run(&mut command, SOON)?.expect_code(0)?;
     for command in [&["run"][..], &["sources", "--offline"]] {
         let refused = guard.cli(command)?;

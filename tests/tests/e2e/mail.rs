@@ -3,6 +3,7 @@
 use anyhow::Result;
 use flowguard_tests::{
     config::Config,
+    feature,
     guard::Guard,
     lab::Lab,
     mta::{Postfix, swaks},
@@ -25,7 +26,7 @@ fn a_message_is_delivered_and_a_blocked_one_is_not() -> Result<()> {
     guard.ok(&["block", WWW.1])?;
     let refused = swaks(&place, "the second message")?.expect_code(2)?;
     assert!(
-        format!("{refused}").contains("Connection refused"),
+        format!("{refused}").contains(feature::refusal()?),
         "{refused}"
     );
     let totals = guard.expect_attempts(WWW.1, "direct", 2)?;

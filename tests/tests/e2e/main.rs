@@ -3,6 +3,7 @@
 //! Run by `cargo xtask test`, as root. Each test builds a host and a world of its own
 //! (`flowguard_tests::lab`), so they run in parallel.
 
+mod actions;
 mod answers;
 mod at_once;
 mod blast;
@@ -14,6 +15,7 @@ mod count;
 mod demo;
 mod edge;
 mod engine;
+mod failpoints;
 mod full;
 mod gateway;
 mod harness;
@@ -24,6 +26,7 @@ mod order;
 mod parser;
 mod policy;
 mod reload;
+mod replace;
 mod uplink;
 
 /// A user every Debian has, and its source.

@@ -181,9 +181,7 @@ fn a_cgroup_is_a_source_only_while_there_is_an_order() -> Result<()> {
     std::fs::remove_dir(&unit)?;
     lab.cgroups().child("unit")?;
     until("the new cgroup to be blocked", SOON, || {
-        let outcome = inside(&lab)?.run()?;
-        ensure!(outcome.refused == 1, "{outcome:?}");
-        Ok(())
+        inside(&lab)?.run()?.all_refused(1)
     })?;
     guard.kill()?;
     guard.restart()?;

@@ -12,7 +12,7 @@ use crate::{out, tool::Tool};
 
 mod apt;
 mod core;
-mod packages;
+pub(crate) mod packages;
 
 pub(crate) use self::core::Core;
 use self::{apt::Apt, packages::Package};
@@ -58,6 +58,8 @@ pub(crate) enum Needs {
     Demo,
     /// Build, and run the tests on this kernel.
     Test,
+    /// Build, and run the tests on other kernels, in virtual machines.
+    Vm,
     /// Build, and fuzz what reads bytes of strangers.
     Fuzz,
 }
@@ -107,10 +109,12 @@ pub(crate) fn ensure(needs: Needs, core: CoreChoice) -> Result<Ready> {
 /// out where the linker is there.
 fn tables(needs: Needs, linker_works: bool) -> impl Iterator<Item = &'static Package> {
     let linker = (!linker_works).then_some(packages::LINKER);
-    let network = matches!(needs, Needs::Demo | Needs::Test).then_some(packages::NETWORK);
-    let test = (needs == Needs::Test).then_some(packages::TEST);
+    let network =
+        matches!(needs, Needs::Demo | Needs::Test | Needs::Vm).then_some(packages::NETWORK);
+    let test = matches!(needs, Needs::Test | Needs::Vm).then_some(packages::TEST);
+    let vm = (needs == Needs::Vm).then_some(packages::VM);
     let fuzz = (needs == Needs::Fuzz).then_some(packages::FUZZ);
-    [Some(packages::BUILD), linker, network, test, fuzz]
+    [Some(packages::BUILD), linker, network, test, vm, fuzz]
         .into_iter()
         .flatten()
         .flatten()
@@ -137,6 +141,13 @@ mod tests {
         assert!(names(Needs::Test, true).contains(&"gcc"));
         assert!(!names(Needs::Build, false).contains(&"postfix"));
         assert!(!names(Needs::Lint, false).contains(&"postfix"));
+    }
+
+    #[test]
+    fn virtual_machines_are_for_tests_on_other_kernels() {
+        assert!(names(Needs::Vm, true).contains(&"qemu-system-x86"));
+        assert!(names(Needs::Vm, true).contains(&"nftables"));
+        assert!(!names(Needs::Test, true).contains(&"qemu-system-x86"));
     }
 
     #[test]

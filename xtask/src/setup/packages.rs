@@ -153,6 +153,39 @@ pub(crate) const TEST: &[Package] = &[
     },
 ];
 
+/// What running the tests in virtual machines with other kernels needs on top.
+pub(crate) const VM: &[Package] = &[
+    Package {
+        name: "qemu-system-x86",
+        sign: Sign::Program("qemu-system-x86_64"),
+        why: "emulates a machine for each kernel",
+        elsewhere: "a Debian machine: kernels come from Debian's packages",
+    },
+    Package {
+        name: "debian-archive-keyring",
+        sign: Sign::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
+        why: "tells kernels of Debian's from others",
+        elsewhere: "a Debian machine: kernels come from Debian's packages",
+    },
+    Package {
+        name: "kmod",
+        sign: Sign::Program("depmod"),
+        why: "tells a kernel which modules need each other",
+        elsewhere: "kmod",
+    },
+    Package {
+        name: "cpio",
+        sign: Sign::Program("cpio"),
+        why: "packs the machines' file systems",
+        elsewhere: "cpio",
+    },
+    Package {
+        name: "binutils",
+        sign: Sign::Program("strip"),
+        why: "makes the programs small enough for an emulated machine",
+        elsewhere: "binutils",
+    },
+];
 /// What fuzzing uses on top.
 pub(crate) const FUZZ: &[Package] = &[Package {
     name: "g++",
@@ -198,7 +231,7 @@ mod tests {
 
     #[test]
     fn every_package_stands_in_one_table_only() {
-        let all = [BUILD, LINKER, DEBIAN_CORE, NETWORK, TEST, FUZZ];
+        let all = [BUILD, LINKER, DEBIAN_CORE, NETWORK, TEST, VM, FUZZ];
         let names: Vec<_> = all.into_iter().flatten().map(|p| p.name).collect();
         let different: HashSet<_> = names.iter().collect();
         assert_eq!(different.len(), names.len(), "{names:?}");

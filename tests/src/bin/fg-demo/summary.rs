@@ -64,7 +64,7 @@ impl Account {
             verdict,
         } = self;
         // Not yet refused when it asked, but when its packet came: that shows as time passing.
-        let refused = outcome.refused + outcome.timed_out;
+        let refused = outcome.refused + outcome.not_permitted + outcome.timed_out;
         ensure!(
             outcome.connected + refused == role.count,
             "something else happened than connections made and refused"

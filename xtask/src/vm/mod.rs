@@ -1,0 +1,195 @@
+//! `cargo xtask vm`: the end-to-end tests on other kernels than this machine's, in virtual
+//! machines.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand};
+
+mod boot;
+mod kernels;
+mod packages;
+mod programs;
+mod results;
+mod rootfs;
+mod table;
+mod verifier;
+
+use self::{kernels::Kernel, programs::Programs, results::Report, table::Table, verifier::Record};
+use crate::{
+    out, paths,
+    setup::{self, CoreChoice, Needs},
+};
+
+/// By how much an emulated machine may be slower than one that is not, where it matters to a test.
+const PATIENCE: u32 = 8;
+
+/// Runs the end-to-end tests on Debian's kernels, in virtual machines.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Test(TestOptions),
+}
+
+/// Runs the end-to-end tests on these kernels, or on all.
+///
+/// Kernels come from Debian's packages and are kept under `target/vm`; nothing is installed but
+/// qemu and a few tools. The machines are emulated: they need nothing of this machine's kernel or
+/// processor, and no root. A run of all tests writes its results into docs/kernels.md.
+#[derive(Args, Debug)]
+struct TestOptions {
+    /// Kernels to test on; all of them if none is named.
+    #[arg(value_enum)]
+    kernels: Vec<Kernel>,
+
+    /// Run only tests whose names contain this.
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+
+    /// Leave docs/kernels.md as it is.
+    #[arg(long)]
+    no_table: bool,
+
+    /// Put on record what the programs cost the verifiers of these kernels.
+    #[arg(long)]
+    record: bool,
+
+    /// Fetch the newest point releases, even if kernels were fetched before.
+    #[arg(long)]
+    fresh: bool,
+
+    /// Switch a machine off after so many minutes.
+    #[arg(long, value_name = "MINUTES", default_value_t = 40)]
+    limit: u64,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    match &options.command {
+        Command::Test(options) => test(options),
+    }
+}
+
+fn test(options: &TestOptions) -> Result<()> {
+    let ready = setup::ensure(Needs::Vm, CoreChoice::default())?;
+    let programs = Programs::build(&ready)?;
+    let archive = rootfs::archive(&programs, &script(&programs, options.filter.as_deref())?)?;
+    let kernels = match &options.kernels[..] {
+        [] => &Kernel::ALL[..],
+        some => some,
+    };
+    let mut reports = Vec::new();
+    let mut wrong = Vec::new();
+    for kernel in kernels {
+        match test_on(*kernel, &archive, options) {
+            Ok(report) => reports.push((*kernel, report)),
+            Err(error) => wrong.push(format!("{kernel}: {error:#}")),
+        }
+    }
+    wrong.extend(conclude(kernels, reports, options)?);
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("\n  "));
+    }
+    Ok(())
+}
+
+/// What the machine runs: the guard's view of the kernel, then the tests.
+fn script(programs: &Programs, filter: Option<&str>) -> Result<String> {
+    let filter = filter.unwrap_or_default();
+    if !filter
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_:".contains(c))
+    {
+        bail!("{filter:?} cannot be a part of a test's name");
+    }
+    let flowguard = programs.flowguard.display();
+    let tests = programs.tests.display();
+    Ok(format!(
+        "export FLOWGUARD_BIN='{flowguard}' FLOWGUARD_TEST_PATIENCE={PATIENCE}\n\
+         '{flowguard}' doctor --json\n\
+         # libtest tells its results in a form for programs only to who knows that it may change.\n\
+         RUSTC_BOOTSTRAP=1 '{tests}' -Z unstable-options --format=json --report-time {filter}\n"
+    ))
+}
+
+fn test_on(kernel: Kernel, archive: &Path, options: &TestOptions) -> Result<Report> {
+    let image = packages::image(kernel, options.fresh)?;
+    let home = paths::target()?.join("vm").join(kernel.series());
+    let initramfs = home.join("initramfs.cpio");
+    rootfs::with_modules(archive, &image.root, &initramfs)?;
+    let (console, reported) = (home.join("console.log"), home.join("report.json"));
+    out::say(format_args!("testing on {}", image.release));
+    let started = Instant::now();
+    let limit = Duration::from_secs(options.limit * 60);
+    let ended = boot::boot(&image, &initramfs, &console, &reported, limit)?;
+    fs::remove_file(&initramfs)?;
+    let text = fs::read(&reported).with_context(|| reported.display().to_string())?;
+    let report = Report::read(&String::from_utf8_lossy(&text), kernel)?;
+    out::say(format_args!(
+        "{} tests in {} s",
+        report.tests.len(),
+        started.elapsed().as_secs()
+    ));
+    if !ended {
+        out::say(format_args!(
+            "it was not done within {} minutes and was switched off",
+            options.limit
+        ));
+    }
+    if report.tests.len() < report.expected.max(1) {
+        bail!(
+            "{} of {} tests were run; the machine's last words are in {}",
+            report.tests.len(),
+            report.expected,
+            console.display()
+        );
+    }
+    // A column of the table must not be about another kernel than its head says.
+    kernel.check(&image.release)?;
+    Ok(report)
+}
+
+/// Shows what was found, keeps it, and tells what is wrong.
+fn conclude(
+    kernels: &[Kernel],
+    reports: Vec<(Kernel, Report)>,
+    options: &TestOptions,
+) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    let mut table = Table::default();
+    for (kernel, report) in &reports {
+        for (test, why) in report.failures() {
+            out::say(format_args!("{test} on {kernel}:\n{why}"));
+            wrong.push(format!("{kernel}: {test}"));
+        }
+        table.take(*kernel, &report.tests);
+    }
+    out::show(&table.render(kernels));
+    if options.filter.is_none() && !options.no_table {
+        let found: Vec<_> = reports
+            .iter()
+            .map(|(kernel, report)| (*kernel, &report.tests))
+            .collect();
+        table::write(&found)?;
+    }
+
+    let counts: Vec<_> = reports
+        .into_iter()
+        .map(|(kernel, report)| (kernel, report.instructions))
+        .collect();
+    out::show(&verifier::render(&counts));
+    let mut record = Record::read()?;
+    if options.record {
+        record.write(&counts)?;
+    }
+    wrong.extend(record.complaints(&counts));
+    Ok(wrong)
+}

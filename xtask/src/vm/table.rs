@@ -1,0 +1,180 @@
+//! The table of tests by kernel: for whoever ran them, and in `docs/kernels.md`.
+
+use std::{collections::BTreeMap, fs};
+
+use anyhow::{Context as _, Result};
+
+use super::{kernels::Kernel, results::Outcome};
+use crate::paths;
+
+const BEGIN: &str = "<!-- begin: cargo xtask vm test -->\n";
+const END: &str = "<!-- end: cargo xtask vm test -->";
+/// What stands where a test has not been run on a kernel.
+const UNKNOWN: &str = "";
+
+/// Outcomes in words, by test and kernel.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct Table(BTreeMap<String, BTreeMap<Kernel, String>>);
+
+impl Table {
+    /// Takes what a kernel's tests came to, in the place of what was known of that kernel.
+    pub(crate) fn take(&mut self, kernel: Kernel, outcomes: &BTreeMap<String, Outcome>) {
+        for cells in self.0.values_mut() {
+            cells.remove(&kernel);
+        }
+        for (test, outcome) in outcomes {
+            let cell = match outcome {
+                Outcome::Passed => "pass".to_owned(),
+                Outcome::Absent(feature) => format!("no {feature}"),
+                Outcome::Failed(_) => "**fail**".to_owned(),
+            };
+            self.0.entry(test.clone()).or_default().insert(kernel, cell);
+        }
+        self.0.retain(|_, cells| !cells.is_empty());
+    }
+
+    /// As Markdown, which is legible as it is: rows by name, one column for each of `kernels`.
+    pub(crate) fn render(&self, kernels: &[Kernel]) -> String {
+        let mut rows = vec![header(kernels)];
+        for (test, cells) in &self.0 {
+            let cell = |kernel| cells.get(kernel).map_or(UNKNOWN, String::as_str).to_owned();
+            let name = format!("`{test}`");
+            rows.push([name].into_iter().chain(kernels.iter().map(cell)).collect());
+        }
+        let width = |column: usize| {
+            let widths = rows
+                .iter()
+                .filter_map(|row| row.get(column).map(String::len));
+            widths.max().unwrap_or_default()
+        };
+        let widths: Vec<usize> = (0..=kernels.len()).map(width).collect();
+        rows.insert(1, widths.iter().map(|width| "-".repeat(*width)).collect());
+        let mut text = String::new();
+        for row in rows {
+            for (cell, width) in row.iter().zip(&widths) {
+                text.push_str(&format!("| {cell:width$} "));
+            }
+            text.push_str("|\n");
+        }
+        text
+    }
+
+    /// Reads what [`Table::render`] wrote.
+    fn parse(text: &str) -> Self {
+        let mut rows = text.lines().map(|line| {
+            let cells = line.trim().trim_matches('|').split('|');
+            cells
+                .map(str::trim)
+                .map(ToOwned::to_owned)
+                .collect::<Vec<_>>()
+        });
+        let head = rows.next().unwrap_or_default();
+        let kernels: Vec<_> = head
+            .iter()
+            .skip(1)
+            .map(|series| Kernel::of_series(series))
+            .collect();
+        let mut table = BTreeMap::new();
+        for row in rows.skip(1) {
+            let mut cells = row.into_iter();
+            let Some(test) = cells.next() else { continue };
+            let known = kernels
+                .iter()
+                .zip(cells)
+                .filter(|(_, cell)| cell != UNKNOWN);
+            let cells = known
+                .filter_map(|(kernel, cell)| Some(((*kernel)?, cell)))
+                .collect();
+            table.insert(test.trim_matches('`').to_owned(), cells);
+        }
+        Self(table)
+    }
+}
+
+fn header(kernels: &[Kernel]) -> Vec<String> {
+    let series = kernels.iter().map(|kernel| kernel.series().to_owned());
+    ["test".to_owned()].into_iter().chain(series).collect()
+}
+
+/// Puts what was found into the documentation, where it leaves the other kernels' columns alone.
+pub(crate) fn write(found: &[(Kernel, &BTreeMap<String, Outcome>)]) -> Result<()> {
+    let path = paths::root().join("docs/kernels.md");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let text = put(&text, found).with_context(|| path.display().to_string())?;
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn put(text: &str, found: &[(Kernel, &BTreeMap<String, Outcome>)]) -> Result<String> {
+    let (before, rest) = text
+        .split_once(BEGIN)
+        .context("there is no mark where the table begins")?;
+    let (old, after) = rest
+        .split_once(END)
+        .context("there is no mark where the table ends")?;
+    let mut table = Table::parse(old);
+    for (kernel, outcomes) in found {
+        table.take(*kernel, outcomes);
+    }
+    Ok(format!(
+        "{before}{BEGIN}{}{END}{after}",
+        table.render(&Kernel::ALL)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcomes(list: &[(&str, Outcome)]) -> BTreeMap<String, Outcome> {
+        let owned = list
+            .iter()
+            .map(|(test, outcome)| ((*test).to_owned(), outcome.clone()));
+        owned.collect()
+    }
+
+    #[test]
+    fn a_kernels_column_is_replaced_and_the_others_stay() {
+        let old = outcomes(&[
+            (
+                "edge::clsact",
+                Outcome::Absent("TCX (Linux 6.6)".to_owned()),
+            ),
+            ("edge::gone", Outcome::Passed),
+            ("count::all", Outcome::Passed),
+        ]);
+        let text = format!("# Kernels\n\n{BEGIN}{END}\n\nMore.\n");
+        let both = [(Kernel::Bookworm, &old), (Kernel::Sid, &old)];
+        let text = put(&text, &both).unwrap();
+        let new = outcomes(&[
+            ("edge::clsact", Outcome::Passed),
+            ("count::all", Outcome::Failed("why".to_owned())),
+        ]);
+        let one = [(Kernel::Sid, &new)];
+        let text = put(&text, &one).unwrap();
+        let expected = "\
+# Kernels
+
+<!-- begin: cargo xtask vm test -->
+| test           | 5.10 | 6.1                | 6.12 | 7.2      |
+| -------------- | ---- | ------------------ | ---- | -------- |
+| `count::all`   |      | pass               |      | **fail** |
+| `edge::clsact` |      | no TCX (Linux 6.6) |      | pass     |
+| `edge::gone`   |      | pass               |      |          |
+<!-- end: cargo xtask vm test -->
+
+More.
+";
+        assert_eq!(text, expected);
+        assert_eq!(put(&text, &one).unwrap(), expected, "it is stable");
+        let text = put(&text, &[(Kernel::Bookworm, &new)]).unwrap();
+        assert!(
+            !text.contains("edge::gone"),
+            "a test that is gone leaves no row: {text}"
+        );
+    }
+
+    #[test]
+    fn a_page_without_marks_is_left_alone() {
+        assert!(put("# Kernels\n", &[]).is_err());
+    }
+}
