@@ -86,12 +86,21 @@ fn gateway(ctx: XdpContext) -> u32 {
     };
     let registered = AddrKey { id, kind, pad: 0 };
     // SAFETY: values are words that the daemon replaces whole.
-    match (unsafe { ADDRS.get(registered) }, segment.opens()) {
-        (Some(source), true) => seen.opened(&ctx, *source, drops),
-        (Some(source), false) => seen.went_on(*source),
-        (None, true) => seen.opened_by_stranger(drops),
-        (None, false) => seen.went_on_by_stranger(),
+    let source = unsafe { ADDRS.get(registered) };
+    if !segment.opens() {
+        return match source {
+            Some(source) => seen.went_on(*source),
+            None => seen.went_on_by_stranger(),
+        };
     }
+    let answer = match source {
+        Some(source) => seen.opened(&ctx, *source, drops),
+        None => seen.opened_by_stranger(drops),
+    };
+    if answer == PASS {
+        flows::let_go(segment);
+    }
+    answer
 }
 
 /// A global function (see [`crate::judge`]), as that of the TC programs.

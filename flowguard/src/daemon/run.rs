@@ -241,7 +241,11 @@ impl State {
             Some(source) => self.keep_event(source, event),
             None => {
                 if self.on_newcomer(identity) {
-                    self.keep_waiting(identity, event);
+                    // Whoever is its own name has got it by now.
+                    match self.kernel.registry.lookup(identity) {
+                        Some(source) => self.keep_event(source, event),
+                        None => self.keep_waiting(identity, event),
+                    }
                 }
             }
         }
