@@ -181,8 +181,8 @@ impl State {
             trusted,
             unanswered_after: config.kernel.unanswered_after,
             smarthosts: smarthosts.clone(),
-            gateway_bits4: 32,
-            gateway_bits6: 64,
+            gateway_bits4: config.gateway.ipv4_prefix,
+            gateway_bits6: config.gateway.ipv6_prefix,
         }
     }
 

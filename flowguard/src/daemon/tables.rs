@@ -49,11 +49,17 @@ impl State {
     /// `fallback_entries` is what [`crate::kernel::offline::Accounts`] found.
     pub(super) fn tables(&self, fallback_entries: u64) -> BTreeMap<Table, TableUse> {
         let registry = &self.kernel.registry;
-        let identities =
-            [Table::Uids, Table::Cgroups, Table::Namespaces, Table::Edges].map(|table| {
-                let (used, capacity) = registry.used(table);
-                (table, used, capacity)
-            });
+        let identities = [
+            Table::Uids,
+            Table::Cgroups,
+            Table::Namespaces,
+            Table::Edges,
+            Table::Addresses,
+        ]
+        .map(|table| {
+            let (used, capacity) = registry.used(table);
+            (table, used, capacity)
+        });
         let sources = registry.sources().len() - self.vacancies.len();
         identities
             .into_iter()
