@@ -27,6 +27,7 @@ pub mod lab;
 pub mod lxc;
 pub mod mta;
 pub mod netns;
+pub mod pinned;
 pub mod place;
 pub mod process;
 pub mod report;
