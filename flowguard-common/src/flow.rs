@@ -71,7 +71,8 @@ pub struct Flow {
     pub seq: u32,
     /// `FLOW_*` bits.
     pub flags: u32,
-    /// Sequence number that is expected of the other side next.
+    /// Sequence number that is expected of the other side next; at a gateway
+    /// [`crate::gateway::owner`].
     pub next: u32,
     /// [`crate::smtp::State`].
     pub line: u32,

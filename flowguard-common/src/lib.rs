@@ -15,6 +15,7 @@ pub mod counters;
 pub mod event;
 pub mod fanout;
 pub mod flow;
+pub mod gateway;
 pub mod judge;
 pub mod names;
 pub mod netns;

@@ -67,7 +67,7 @@ pub const MAP_FLOWS: &str = "FLOWS";
 pub const MAP_ON_THE_WAY: &str = "ON_THE_WAY";
 /// Prefixes at gateways to sources.
 pub const MAP_ADDRS: &str = "ADDRS";
-/// Event rate bucket of strays.
+/// Event rate buckets of strays, and of newcomers at gateways.
 pub const MAP_STRAY_RATE: &str = "STRAY_RATE";
 /// Stamps on sockets.
 pub const MAP_STAMPS: &str = "STAMPS";

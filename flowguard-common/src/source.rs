@@ -75,7 +75,8 @@ const _: () = assert!(size_of::<SourceInfo>() == 256);
 pub struct Edge {
     /// Source id; [`crate::event::NO_SOURCE`] unless `role` is [`ROLE_EDGE`].
     pub source: u32,
-    /// Which part of the `FLOWS` array is this device's; unique among live devices.
+    /// Which part of the `FLOWS` array is this device's; unique among live devices. The first of
+    /// [`crate::gateway::GATEWAY_SLOTS`] parts, if `role` is [`ROLE_GATEWAY`].
     pub slot: u32,
     /// [`LINK_ETHERNET`] or [`LINK_IP`].
     pub link: u32,
@@ -99,22 +100,33 @@ pub const LINK_IP: u32 = 1;
 pub const KEY_UID: u32 = 0;
 /// The identity is a network namespace cookie.
 pub const KEY_NETNS: u32 = 1;
-/// The identity is an IPv4 prefix at a gateway; see [`prefix_key`].
-pub const KEY_ADDR4: u32 = 2;
-/// The identity is an IPv6 prefix at a gateway; see [`prefix_key`].
-pub const KEY_ADDR6: u32 = 3;
+/// With the length of the prefix added: the identity is an IPv4 prefix at a gateway; see
+/// [`prefix_key`].
+pub const KEY_ADDR4: u32 = 0x40;
+/// The same of an IPv6 prefix.
+pub const KEY_ADDR6: u32 = 0x80;
 
-/// What an address counts as at a gateway: kind and id of its prefix. An IPv4 id is the masked
-/// address, an IPv6 id the upper half of it.
+/// Longest prefix of an IPv4 address.
+pub const MAX_BITS4: u32 = 32;
+/// Longest prefix of an IPv6 address that is told from others: what one customer gets, or less.
+pub const MAX_BITS6: u32 = 64;
+
+/// What an address counts as at a gateway: kind and id of its prefix. The kind tells the length as
+/// well, so that nobody inherits from a prefix of another. An IPv4 id is the masked address, an
+/// IPv6 id the upper half of it.
 #[inline(always)]
 pub fn prefix_key(addr: &Addr, bits4: u32, bits6: u32) -> (u32, u64) {
     let [high, low] = addr::halves(addr);
     if addr::is_v4(addr) {
-        let ignored = 32_u32.saturating_sub(bits4) & 31;
-        (KEY_ADDR4, (low & 0xffff_ffff) >> ignored << ignored)
+        let ignored = MAX_BITS4.saturating_sub(bits4) & 31;
+        let kept = (low & 0xffff_ffff) >> ignored << ignored;
+        (KEY_ADDR4 + (MAX_BITS4 - ignored), kept)
     } else {
-        let ignored = 64_u32.saturating_sub(bits6) & 63;
-        (KEY_ADDR6, high >> ignored << ignored)
+        let ignored = MAX_BITS6.saturating_sub(bits6) & 63;
+        (
+            KEY_ADDR6 + (MAX_BITS6 - ignored),
+            high >> ignored << ignored,
+        )
     }
 }
 
@@ -124,7 +136,7 @@ pub fn prefix_key(addr: &Addr, bits4: u32, bits6: u32) -> (u32, u64) {
 pub struct AddrKey {
     /// Id of [`prefix_key`].
     pub id: u64,
-    /// [`KEY_ADDR4`] or [`KEY_ADDR6`].
+    /// Kind of [`prefix_key`].
     pub kind: u32,
     /// Zero.
     pub pad: u32,
@@ -138,7 +150,7 @@ const _: () = assert!(size_of::<AddrKey>() == 16);
 pub struct FallbackKey {
     /// uid, namespace cookie, or prefix.
     pub id: u64,
-    /// `KEY_*`.
+    /// `KEY_*`; below 256, which is the room it has on its way between programs' functions.
     pub kind: u32,
     /// [`crate::class::Class`].
     pub class: u32,
@@ -176,10 +188,10 @@ mod tests {
             let v6 = v6 | 1 << 127;
             let addr = Ipv4Addr::from(v4).to_ipv6_mapped().octets();
             let mask = u32::MAX.checked_shl(32 - bits4).unwrap_or(0);
-            prop_assert_eq!(prefix_key(&addr, bits4, bits6), (KEY_ADDR4, u64::from(v4 & mask)));
+            prop_assert_eq!(prefix_key(&addr, bits4, bits6), (KEY_ADDR4 + bits4, u64::from(v4 & mask)));
             let addr = Ipv6Addr::from(v6).octets();
             let mask = u64::MAX.checked_shl(64 - bits6).unwrap_or(0);
-            prop_assert_eq!(prefix_key(&addr, bits4, bits6), (KEY_ADDR6, (v6 >> 64) as u64 & mask));
+            prop_assert_eq!(prefix_key(&addr, bits4, bits6), (KEY_ADDR6 + bits6, (v6 >> 64) as u64 & mask));
         }
     }
 }

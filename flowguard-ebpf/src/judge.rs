@@ -254,6 +254,8 @@ pub(crate) enum Which {
     Replies = 3,
     /// Of events about strays; there is one.
     Strays = 4,
+    /// Of events about prefixes at gateways that nobody registered yet; there is one.
+    Newcomers = 5,
 }
 
 /// Takes one out of a bucket, if it conforms. `start` is where a bucket that was never used begins.
@@ -293,6 +295,7 @@ fn bucket(which: u32, index: u32) -> Option<(*mut u64, *mut bpf_spin_lock)> {
     const CEILING: u32 = Which::Ceiling as u32;
     const ATTEMPTS: u32 = Which::Attempts as u32;
     const REPLIES: u32 = Which::Replies as u32;
+    const STRAYS: u32 = Which::Strays as u32;
 
     // SAFETY: elements of live maps.
     unsafe {
@@ -308,7 +311,8 @@ fn bucket(which: u32, index: u32) -> Option<(*mut u64, *mut bpf_spin_lock)> {
             }
             ATTEMPTS => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).attempts, NO_LOCK),
             REPLIES => (&raw mut (*EVENT_RATE.get_ptr_mut(index)?).replies, NO_LOCK),
-            _ => (STRAY_RATE.get_ptr_mut(0)?, NO_LOCK),
+            STRAYS => (STRAY_RATE.get_ptr_mut(0)?, NO_LOCK),
+            _ => (STRAY_RATE.get_ptr_mut(1)?, NO_LOCK),
         })
     }
 }

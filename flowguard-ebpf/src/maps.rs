@@ -100,9 +100,9 @@ pub(crate) static BUCKETS: Array<Buckets, PER_SOURCE_AND_CLASS> = Array::new();
 #[btf_map]
 pub(crate) static EVENT_RATE: Array<EventBuckets, PER_SOURCE> = Array::new();
 
-/// 0 → bucket of the event rate of strays. Written by the programs.
+/// 0 → bucket of the event rate of strays, 1 → of newcomers at gateways. Written by the programs.
 #[btf_map]
-pub(crate) static STRAY_RATE: Array<u64, 1> = Array::new();
+pub(crate) static STRAY_RATE: Array<u64, 2> = Array::new();
 
 /// Attempts and replies as evidence. Full: the event is dropped and `RingFull` counts it.
 #[btf_map]

@@ -57,6 +57,22 @@ impl SourceName {
     }
 }
 
+impl SourceName {
+    /// A prefix at a gateway; a whole IPv4 address without its length, as people write it.
+    pub fn addr(net: ipnet::IpNet) -> Self {
+        let net = net.trunc();
+        let whole = net.prefix_len() == net.max_prefix_len();
+        Self {
+            kind: Kind::Addr,
+            name: if whole {
+                net.addr().to_string()
+            } else {
+                net.to_string()
+            },
+        }
+    }
+}
+
 /// `user:alice`. Control characters are escaped, so the result is safe to print.
 impl fmt::Display for SourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

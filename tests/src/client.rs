@@ -133,6 +133,7 @@ pub struct Client {
     program: PathBuf,
     place: Place,
     to: Vec<String>,
+    from: Vec<String>,
     port: u16,
     count: u64,
     concurrency: u64,
@@ -148,6 +149,7 @@ impl Client {
             program: program.to_owned(),
             place,
             to: vec!["198.18.0.1".to_owned()],
+            from: Vec::new(),
             port: 25,
             count: 1,
             concurrency: 1,
@@ -168,6 +170,14 @@ impl Client {
     #[must_use]
     pub fn to(mut self, destinations: &[&str]) -> Self {
         self.to = destinations.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// From these addresses in turn: addresses, or ranges `FIRST-LAST`; the kernel's choice if
+    /// there are none.
+    #[must_use]
+    pub fn from(mut self, sources: &[&str]) -> Self {
+        self.from = sources.iter().map(ToString::to_string).collect();
         self
     }
 
@@ -226,6 +236,7 @@ impl Client {
             .arg(format!("--timeout-ms={}", self.timeout.as_millis()))
             .args(self.ask_peers.then_some("--ask-peers"))
             .args(self.per_second.map(|rate| format!("--per-second={rate}")))
+            .args(self.from.iter().map(|from| format!("--from={from}")))
             .args(&self.to);
         Ok(Running {
             job: Job::start(&mut command)?,

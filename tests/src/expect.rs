@@ -88,10 +88,17 @@ impl Guard<'_> {
     /// # Errors
     /// When that does not happen in time.
     pub fn await_edge(&self, interface: &str) -> Result<()> {
-        let hook = format!("edge {interface}");
+        self.await_hook(&format!("edge {interface}"))
+    }
+
+    /// Waits until a hook is attached, by its name in `status`.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub fn await_hook(&self, hook: &str) -> Result<()> {
         until(&format!("the hook `{hook}`"), SOON, || {
             let hooks = self.status()?.hooks;
-            ensure!(hooks.contains(&hook), "{hooks:?}");
+            ensure!(hooks.iter().any(|attached| attached == hook), "{hooks:?}");
             Ok(())
         })
     }

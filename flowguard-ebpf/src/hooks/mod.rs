@@ -7,6 +7,7 @@ mod connect6;
 pub(crate) mod device;
 mod edge;
 mod edge_answers;
+mod gateway;
 mod netns_probe;
 mod peername;
 mod sock_create;

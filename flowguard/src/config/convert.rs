@@ -11,6 +11,7 @@ use super::{
     containers::ContainerPatterns,
     edges::EdgeNames,
     error::Problem,
+    gateway::gateway,
     raw::{
         RawAction, RawCeilings, RawConfig, RawContainer, RawEdges, RawExempt, RawGuard, RawKernel,
         RawPaths, RawRate, RawRule, RawUplinks,
@@ -56,6 +57,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         Duration::from_mins(1),
     );
     let edges = edges(&raw.edges, check);
+    let gateway = gateway(&raw.gateway, check);
     let uplinks = uplinks(&raw.uplinks, check);
     let exempt = exempt(&raw.exempt, check);
     let containers = containers(&raw.container, check);
@@ -70,6 +72,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         ceilings: ceilings?,
         policy: Policy { tick: tick? },
         edges: edges?,
+        gateway: gateway?,
         uplinks: uplinks?,
         exempt: exempt?,
         containers,

@@ -3,7 +3,7 @@
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 /// Globs on interface names: those that are edges, and exceptions from them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeNames {
     include: Globs,
     exclude: Globs,
@@ -25,15 +25,6 @@ impl EdgeNames {
     }
 }
 
-impl PartialEq for EdgeNames {
-    fn eq(&self, other: &Self) -> bool {
-        self.include.patterns == other.include.patterns
-            && self.exclude.patterns == other.exclude.patterns
-    }
-}
-
-impl Eq for EdgeNames {}
-
 /// Compiled globs with their sources.
 #[derive(Clone, Debug)]
 pub(super) struct Globs {
@@ -52,4 +43,20 @@ impl Globs {
             set: set.build()?,
         })
     }
+
+    pub(super) fn matches(&self, name: &str) -> bool {
+        self.set.is_match(name)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
 }
+
+impl PartialEq for Globs {
+    fn eq(&self, other: &Self) -> bool {
+        self.patterns == other.patterns
+    }
+}
+
+impl Eq for Globs {}

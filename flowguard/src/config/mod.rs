@@ -9,6 +9,7 @@ mod containers;
 mod convert;
 mod edges;
 mod error;
+mod gateway;
 mod merge;
 mod raw;
 
@@ -30,6 +31,7 @@ pub use self::{
     containers::{ContainerMatch, ContainerPatternError, ContainerPatterns},
     edges::EdgeNames,
     error::{ConfigError, Problem},
+    gateway::{Gateway, GatewayMode},
 };
 use crate::{
     model::{ClassName, Mode, SourceName},
@@ -60,6 +62,8 @@ pub struct Config {
     pub policy: Policy,
     /// Interfaces of containers and VMs.
     pub edges: EdgeNames,
+    /// Interfaces through which tenants' traffic enters.
+    pub gateway: Gateway,
     /// The host's own ways to the world.
     pub uplinks: Uplinks,
     /// Who is never judged.

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
-use super::{DenyError, EdgeAttach};
+use super::{DenyError, EdgeAttach, GatewayMode};
 use crate::model::{ClassName, Mode};
 
 #[derive(Debug, Deserialize)]
@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) ceilings: RawCeilings,
     pub(super) policy: RawPolicy,
     pub(super) edges: RawEdges,
+    pub(super) gateway: RawGateway,
     pub(super) uplinks: RawUplinks,
     pub(super) exempt: Vec<RawExempt>,
     pub(super) container: Vec<RawContainer>,
@@ -87,6 +88,15 @@ pub(super) struct RawPolicy {
 pub(super) struct RawEdges {
     pub(super) include: Vec<Spanned<String>>,
     pub(super) exclude: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [gateway]")]
+pub(super) struct RawGateway {
+    pub(super) interfaces: Vec<Spanned<String>>,
+    pub(super) mode: GatewayMode,
+    pub(super) ipv4_prefix: Spanned<i64>,
+    pub(super) ipv6_prefix: Spanned<i64>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -6,10 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flowguard_common::source::{Kind, LINK_ETHERNET, LINK_IP, ROLE_UPLINK};
+use flowguard_common::source::{
+    Kind, LINK_ETHERNET, LINK_IP, ROLE_EDGE, ROLE_GATEWAY, ROLE_UPLINK,
+};
 use tokio::sync::mpsc;
 
-use super::{lookup, state::State};
+use super::{gateways, lookup, state::State};
 use crate::{
     identity::{
         self,
@@ -54,6 +56,8 @@ pub(super) struct Devices {
     routes_known: bool,
     /// When the routes were last looked at.
     routes_seen: Option<Instant>,
+    /// When gateways that could not be attached were last tried.
+    pub(super) gateways_tried: Option<Instant>,
 }
 
 impl Devices {
@@ -69,7 +73,13 @@ impl Devices {
             leading_out: BTreeSet::new(),
             routes_known: false,
             routes_seen: None,
+            gateways_tried: None,
         }
+    }
+
+    /// All of them.
+    pub(super) fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.values()
     }
 }
 
@@ -128,12 +138,10 @@ impl State {
         known.is_some_and(|known| known.role == Role::Edge && known.name == link.name)
     }
 
-    /// Whether a device that is neither edge nor uplink is to be let go of. What an earlier daemon
+    /// Whether a device of this role that has it no more is to be let go of. What an earlier daemon
     /// took for an uplink is one until the routes are known.
-    fn may_release(&self, ifindex: u32) -> bool {
-        let registry = &self.kernel.registry;
-        let is_edge = registry.lookup(Identity::Edge(ifindex)).is_some();
-        registry.has_device(ifindex) && (is_edge || self.devices.routes_known)
+    fn may_release(&self, known: u32, role: Option<u32>) -> bool {
+        known != ROLE_UPLINK || role.is_some() || self.devices.routes_known
     }
 
     /// Whether a device is an uplink. An edge never is.
@@ -177,19 +185,33 @@ impl State {
 
     /// Guards these devices, if they are edges by their names, and asks whose they are; lets go of
     /// others.
-    fn look_at(&mut self, devices: Vec<u32>) {
+    pub(super) fn look_at(&mut self, devices: Vec<u32>) {
         for ifindex in devices {
             let Some(link) = self.devices.links.get(&ifindex).cloned() else {
                 continue;
             };
-            if self.config.edges.matches(&link.name) {
-                self.guard_at_once(&link);
-                // If the queue is full, the next tick asks: the device is settling.
-                drop(self.devices.peers.try_send(link));
+            let role = if self.is_gateway(&link) {
+                Some(ROLE_GATEWAY)
+            } else if self.config.edges.matches(&link.name) {
+                Some(ROLE_EDGE)
             } else if self.is_uplink(&link) {
-                self.guard_uplink(&link);
-            } else if self.may_release(ifindex) {
+                Some(ROLE_UPLINK)
+            } else {
+                None
+            };
+            let known = self.kernel.registry.role(ifindex);
+            if known.is_some_and(|known| role != Some(known) && self.may_release(known, role)) {
                 self.release(ifindex);
+            }
+            match role {
+                Some(ROLE_GATEWAY) => self.guard_gateway(&link),
+                Some(ROLE_UPLINK) => self.guard_uplink(&link),
+                Some(_) => {
+                    self.guard_at_once(&link);
+                    // If the queue is full, the next tick asks: the device is settling.
+                    drop(self.devices.peers.try_send(link));
+                }
+                None => {}
             }
         }
     }
@@ -347,6 +369,7 @@ impl State {
         let (used, room) = self.kernel.registry.used(Table::Edges);
         self.release(ifindex);
         self.warn(about(ifindex), None);
+        self.warn(gateways::about(ifindex), None);
         if used >= room {
             self.let_one_in();
         }
@@ -368,7 +391,7 @@ impl State {
     }
 
     /// Lets go of a device.
-    fn release(&mut self, ifindex: u32) {
+    pub(super) fn release(&mut self, ifindex: u32) {
         let owner = self.kernel.registry.lookup(Identity::Edge(ifindex));
         let cookie = self.devices.netns.remove(&ifindex);
         // A namespace may have another device.
@@ -402,7 +425,8 @@ impl State {
     }
 }
 
-fn link_layer(link: &Link) -> u32 {
+/// How frames on a device begin.
+pub(super) fn link_layer(link: &Link) -> u32 {
     if link.has_ethernet {
         LINK_ETHERNET
     } else {
@@ -411,6 +435,6 @@ fn link_layer(link: &Link) -> u32 {
 }
 
 /// What a device's warnings go under.
-fn about(ifindex: u32) -> String {
+pub(super) fn about(ifindex: u32) -> String {
     format!("device {ifindex}")
 }

@@ -7,6 +7,7 @@
 
 mod devices;
 mod evidence;
+mod gateways;
 pub mod handle;
 mod lookup;
 mod orders;

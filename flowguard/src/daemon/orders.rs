@@ -146,13 +146,25 @@ impl State {
                 registry.lookup(Identity::Cgroup(id))
             }
             SourceRef::Iface(name) => registry.id(&SourceName::iface(name.as_str())),
-            SourceRef::Addr(_) => None,
+            SourceRef::Addr(net) => {
+                let meant = self.prefix_meant(*net).ok();
+                meant
+                    .and_then(|net| registry.id(&SourceName::addr(net)))
+                    // One of a length that was configured before.
+                    .or_else(|| registry.id(&SourceName::addr(*net)))
+            }
         }
     }
 
     /// The id of a source that need not have been active yet: users and cgroups that exist are
     /// registered.
     async fn source_for_order(&mut self, source: &SourceRef) -> Result<u32, RequestError> {
+        if let SourceRef::Addr(net) = source {
+            let net = self.prefix_meant(*net)?;
+            let id = self.register(&SourceName::addr(net))?;
+            self.kernel.registry.lead(Identity::Addr(net), id)?;
+            return Ok(id);
+        }
         if let Some(id) = self.find(source) {
             return Ok(id);
         }
@@ -167,14 +179,9 @@ impl State {
                 let id = cgroup::cgroup_id(&directory).map_err(|_| missing())?;
                 (Identity::Cgroup(id), SourceName::container(path.as_str()))
             }
-            SourceRef::Addr(_) => {
-                return Err(RequestError::BadRequest {
-                    reason: "addresses are sources only on gateways, which this version does not \
-                             guard: name the user, container or interface instead"
-                        .to_owned(),
-                });
+            SourceRef::Container(_) | SourceRef::Iface(_) | SourceRef::Addr(_) => {
+                return Err(missing());
             }
-            SourceRef::Container(_) | SourceRef::Iface(_) => return Err(missing()),
         };
         let id = self.register(&name)?;
         self.kernel.registry.lead(identity, id)?;

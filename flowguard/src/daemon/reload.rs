@@ -71,7 +71,7 @@ impl State {
             .all_identities()
             .filter_map(|(identity, _)| match identity {
                 Identity::Cgroup(id) => Some(id),
-                Identity::Uid(_) | Identity::Netns(_) | Identity::Edge(_) => None,
+                _ => None,
             })
             // A cgroup named by hand is no container by any pattern, and stays while it exists.
             .filter(|id| {

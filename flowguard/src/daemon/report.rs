@@ -155,7 +155,7 @@ impl State {
                 SourceName::container(name.as_str())
             }
             SourceRef::Iface(name) => SourceName::iface(name.as_str()),
-            SourceRef::Addr(_) => return None,
+            SourceRef::Addr(net) => SourceName::addr(self.prefix_meant(*net).unwrap_or(*net)),
         };
         let verdicts = self
             .store
@@ -181,7 +181,7 @@ impl State {
                 Some(device) => format!("edge {}", device.name),
                 None => identity.to_string(),
             },
-            Identity::Uid(_) | Identity::Netns(_) => identity.to_string(),
+            Identity::Uid(_) | Identity::Netns(_) | Identity::Addr(_) => identity.to_string(),
         }
     }
 }

@@ -2,10 +2,7 @@
 
 use std::{io, time::Duration};
 
-use flowguard_common::{
-    event::{Event, Hook, NO_SOURCE, ReplyEvent},
-    source::{KEY_NETNS, KEY_UID},
-};
+use flowguard_common::event::{Event, Hook, NO_SOURCE, ReplyEvent};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -199,11 +196,7 @@ fn identity_behind(event: &Event) -> Option<Identity> {
     if event.hook == Hook::Uplink as u8 {
         return None;
     }
-    match event.key {
-        KEY_UID => u32::try_from(event.id).ok().map(Identity::Uid),
-        KEY_NETNS => Some(Identity::Netns(event.id)),
-        _ => None,
-    }
+    Identity::from_fallback(event.key, event.id)
 }
 
 /// A pinned map, a link and a device each need a descriptor while they are handled.
@@ -248,7 +241,11 @@ impl State {
             Some(source) => self.keep_event(source, event),
             None => {
                 if self.on_newcomer(identity) {
-                    self.keep_waiting(identity, event);
+                    // Whoever is its own name has got it by now.
+                    match self.kernel.registry.lookup(identity) {
+                        Some(source) => self.keep_event(source, event),
+                        None => self.keep_waiting(identity, event),
+                    }
                 }
             }
         }

@@ -109,6 +109,10 @@ impl State {
         {
             lookup::user(uid, &self.lookups);
         }
+        // An address is its own name.
+        if matches!(identity, Identity::Addr(_)) {
+            self.register_identity(identity, &offline::provisional_name(identity));
+        }
         true
     }
 
@@ -137,7 +141,7 @@ impl State {
         let found: BTreeSet<Identity> = unregistered.collect();
         for identity in &found {
             match identity {
-                Identity::Uid(_) => {
+                Identity::Uid(_) | Identity::Addr(_) => {
                     self.on_newcomer(*identity);
                 }
                 Identity::Netns(_) if self.newcomers.contains(identity) => {
@@ -203,7 +207,7 @@ impl State {
         let identities = self.kernel.registry.all_identities();
         let uids = identities.filter_map(|(identity, _)| match identity {
             Identity::Uid(uid) => Some(uid),
-            Identity::Cgroup(_) | Identity::Netns(_) | Identity::Edge(_) => None,
+            _ => None,
         });
         lookup::users(uids.collect(), &self.lookups);
     }

@@ -48,6 +48,7 @@ impl State {
         self.register_newcomers(accounts.unregistered.keys().copied());
         self.warn_full_tables(accounts.fallback_entries);
         self.look_at_settling_devices();
+        self.look_after_gateways();
         self.look_at_routes();
         let mut samples = Vec::new();
         for (id, account) in &accounts.registered {
@@ -321,6 +322,7 @@ impl State {
         };
         let source = self.register(&name)?;
         self.find_identity_of(&name);
+        self.lead_address(&name, source)?;
         let left = record
             .until
             .map(|until| Duration::try_from(until.duration_since(now.wall)).unwrap_or_default());
@@ -389,7 +391,8 @@ impl State {
 fn outlives_reboot(record: &VerdictRecord, now: &Moment) -> bool {
     let lasting = match SourceName::parse(&record.source) {
         Some(SourceName {
-            kind: Kind::User, ..
+            kind: Kind::User | Kind::Addr,
+            ..
         }) => true,
         Some(SourceName {
             kind: Kind::Container,
@@ -399,7 +402,7 @@ fn outlives_reboot(record: &VerdictRecord, now: &Moment) -> bool {
         Some(SourceName {
             kind: Kind::Iface, ..
         }) => record.by != BY_POLICY,
-        _ => false,
+        None => false,
     };
     lasting && (record.until.is_none() || record.since <= now.wall)
 }

@@ -15,7 +15,7 @@ use aya::{
 };
 use flowguard_common::{
     flow::{FLOWS_PER_DEVICE, FLOWS_PER_SWEEP},
-    names::{MAP_EDGES, PROG_SWEEP},
+    names::{MAP_EDGES, PROG_GATEWAY, PROG_SWEEP},
     source::Edge,
 };
 
@@ -23,10 +23,11 @@ use super::{
     KernelError, Pins,
     device::{self, EdgeMethod},
     generation::Generation,
+    netdev::XdpMode,
     programs::{self, Hook, Role, Site},
     raw::value_of,
     steps::{Step, reached},
-    sys,
+    sys, xdp,
 };
 use crate::identity::cgroup::cgroup_id;
 
@@ -41,6 +42,8 @@ pub struct Device {
     pub name: String,
     /// What it is to the guard.
     pub role: Role,
+    /// How its XDP program runs, if it has one.
+    pub xdp: Option<XdpMode>,
     /// Whether it has all its programs, and not only those that there is no guard without.
     pub complete: bool,
 }
@@ -48,11 +51,11 @@ pub struct Device {
 /// The loaded programs, and what they are attached to.
 #[derive(Debug)]
 pub struct Hooks {
-    object: Ebpf,
-    loaded: Vec<&'static Hook>,
+    pub(super) object: Ebpf,
+    pub(super) loaded: Vec<&'static Hook>,
     method: EdgeMethod,
-    pins: Pins,
-    devices: BTreeMap<u32, Device>,
+    pub(super) pins: Pins,
+    pub(super) devices: BTreeMap<u32, Device>,
 }
 
 impl Hooks {
@@ -105,7 +108,14 @@ impl Hooks {
             .devices
             .values()
             .filter(|device| device.complete)
-            .map(|Device { name, role, .. }| format!("{} {name}", role.name()))
+            .map(
+                |Device {
+                     name, role, xdp, ..
+                 }| match xdp {
+                    Some(mode) => format!("{} {name} ({})", role.name(), mode.name()),
+                    None => format!("{} {name}", role.name()),
+                },
+            )
             .collect();
         devices.sort();
         self.at_cgroup()
@@ -178,6 +188,7 @@ impl Hooks {
             name,
             role,
             complete,
+            xdp: None,
         };
         self.devices.insert(ifindex, device);
         Ok(())
@@ -192,8 +203,11 @@ impl Hooks {
             .entries()
             .map_err(|source| KernelError::raw(MAP_EDGES, source))?;
         for hook in self.loaded.iter().copied() {
-            let Site::Device(role, way) = hook.site else {
-                continue;
+            // At gateways there is no program without a link.
+            let tc = match hook.site {
+                Site::Device(role, way) => Some((role, way)),
+                Site::Gateway => None,
+                Site::Cgroup | Site::Daemon => continue,
             };
             let program = programs::program(&mut self.object, hook.program)?;
             let linked: BTreeSet<u32> = links
@@ -207,6 +221,9 @@ impl Hooks {
                 device::replace_link(program, hook.program, &pin)?;
                 reached(Step::DeviceReplaced)?;
             }
+            let Some((role, way)) = tc else {
+                continue;
+            };
             for (ifindex, device) in &devices {
                 let ifindex = value_of(ifindex);
                 // Programs of another role have their filter in the same place.
@@ -272,7 +289,7 @@ impl Hooks {
         for (hook, ..) in programs::at_devices() {
             unpin(&self.pins.device(hook.program, ifindex))?;
         }
-        Ok(())
+        xdp::detach(&self.pins.device(PROG_GATEWAY, ifindex))
     }
 
     /// Detaches from a device that is to be left alone from now on.

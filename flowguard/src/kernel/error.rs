@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use flowguard_common::gateway::GATEWAY_SLOTS;
+
 use super::Full;
 
 /// An error from the kernel side.
@@ -182,6 +184,29 @@ pub enum KernelError {
     /// A table has no room.
     #[error("{0}")]
     Full(Full),
+    /// The table of attempts has too few parts left for a gateway.
+    #[error(
+        "there is no room for a gateway, which takes that of {GATEWAY_SLOTS} interfaces. Raise \
+         `kernel.max_edges` and restart the daemon: counts and verdicts stay"
+    )]
+    NoRoomForGateway,
+    /// The kernel refused the gateways' program when it was loaded.
+    #[error(
+        "this kernel refuses the program for gateways (the log of the daemon's start says why), so \
+         tenants cannot be told by their addresses here: empty `[gateway] interfaces`, or use \
+         another kernel"
+    )]
+    NoGateway,
+    /// A device has an XDP program that is not ours.
+    #[error(
+        "{device} runs another XDP program, which was left alone, and a device runs one only: stop \
+         what loaded it (`ip link set dev {device} xdp off` removes most), or take {device} out of \
+         `[gateway] interfaces`"
+    )]
+    XdpTaken {
+        /// Name of the device.
+        device: String,
+    },
     /// More trusted destinations than the kernel map holds.
     #[error(
         "too many trusted destinations: {count}, and {capacity} fit; the old policy stays in force"

@@ -6,7 +6,7 @@ use flowguard_common::{
     class::Class,
     counters::ClassCounters,
     names::{MAP_CARRIED_IDS, MAP_COUNTERS, MAP_FALLBACK, MAP_FANOUT},
-    source::{FallbackKey, KEY_NETNS, KEY_UID},
+    source::FallbackKey,
 };
 
 use super::{
@@ -94,10 +94,8 @@ impl Fallback {
     /// Whether anything was counted of this identity before it was registered. An unreadable map
     /// says yes: nothing may be forgotten then.
     pub fn has(&self, identity: Identity) -> bool {
-        let (kind, id) = match identity {
-            Identity::Uid(uid) => (KEY_UID, u64::from(uid)),
-            Identity::Netns(cookie) => (KEY_NETNS, cookie),
-            Identity::Cgroup(_) | Identity::Edge(_) => return false,
+        let Some((kind, id)) = identity.fallback_key() else {
+            return false;
         };
         Class::ALL.iter().any(|class| {
             let class = *class as u32;
@@ -140,11 +138,7 @@ impl Fallback {
 
 /// The identity that a key is about.
 pub(super) fn identity_of(key: &FallbackKey) -> Option<Identity> {
-    match key.kind {
-        KEY_UID => u32::try_from(key.id).ok().map(Identity::Uid),
-        KEY_NETNS => Some(Identity::Netns(key.id)),
-        _ => None,
-    }
+    Identity::from_fallback(key.kind, key.id)
 }
 
 /// The class that a key is about.

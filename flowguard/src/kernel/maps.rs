@@ -95,7 +95,7 @@ pub(super) const MAPS: [Spec; 25] = [
     spec(MAP_UIDS, Capacity::Identities, Fate::Copied),
     spec(MAP_CGROUPS, Capacity::Identities, Fate::Copied),
     spec(MAP_NETNS, Capacity::Identities, Fate::Copied),
-    spec(MAP_ADDRS, Capacity::Fixed, Fate::Copied),
+    spec(MAP_ADDRS, Capacity::Identities, Fate::Copied),
     spec(MAP_EDGES, Capacity::Edges, Fate::Copied),
     spec(MAP_SOURCES, Capacity::Sources, Fate::Copied),
     spec(MAP_VERDICTS, Capacity::SourcesAndClasses, Fate::Copied),

@@ -107,6 +107,7 @@ pub fn provisional_name(identity: Identity) -> SourceName {
         Identity::Netns(cookie) => SourceName::container(format!("{NETNS_PREFIX}{cookie}")),
         Identity::Cgroup(id) => SourceName::container(format!("cgroup-{id}")),
         Identity::Edge(ifindex) => SourceName::iface(format!("ifindex-{ifindex}")),
+        Identity::Addr(net) => SourceName::addr(net),
     }
 }
 

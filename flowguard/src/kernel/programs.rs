@@ -7,10 +7,11 @@ use aya::{
 };
 use flowguard_common::{
     names::{
-        PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE, PROG_EDGE_ANSWERS, PROG_PEERNAME4, PROG_PEERNAME6,
-        PROG_SOCK_CREATE, PROG_SOCK_RELEASE, PROG_SWEEP, PROG_UPLINK, PROG_UPLINK_ANSWERS,
+        PROG_CONNECT4, PROG_CONNECT6, PROG_EDGE, PROG_EDGE_ANSWERS, PROG_GATEWAY, PROG_PEERNAME4,
+        PROG_PEERNAME6, PROG_SOCK_CREATE, PROG_SOCK_RELEASE, PROG_SWEEP, PROG_UPLINK,
+        PROG_UPLINK_ANSWERS,
     },
-    source::{ROLE_EDGE, ROLE_UPLINK},
+    source::{ROLE_EDGE, ROLE_GATEWAY, ROLE_UPLINK},
 };
 
 use super::KernelError;
@@ -22,6 +23,8 @@ pub enum Role {
     Edge,
     /// The host's own way to the world.
     Uplink,
+    /// Where tenants' traffic enters, each told by its address.
+    Gateway,
 }
 
 impl Role {
@@ -30,6 +33,7 @@ impl Role {
         match self {
             Self::Edge => "edge",
             Self::Uplink => "uplink",
+            Self::Gateway => "gateway",
         }
     }
 
@@ -38,6 +42,7 @@ impl Role {
         match self {
             Self::Edge => ROLE_EDGE,
             Self::Uplink => ROLE_UPLINK,
+            Self::Gateway => ROLE_GATEWAY,
         }
     }
 }
@@ -49,6 +54,8 @@ pub(super) enum Site {
     Cgroup,
     /// At each device that has this role, in this direction.
     Device(Role, TcAttachType),
+    /// At each gateway, as XDP.
+    Gateway,
     /// Nowhere: the daemon runs it.
     Daemon,
 }
@@ -83,7 +90,7 @@ const fn optional(program: &'static str, site: Site) -> Hook {
 
 /// All of them, in the order in which they are attached and listed: who made a socket is noted
 /// before anybody asks, and who answers is known before anybody is sent anywhere.
-pub(super) const HOOKS: [Hook; 11] = [
+pub(super) const HOOKS: [Hook; 12] = [
     required(PROG_SOCK_CREATE, Site::Cgroup),
     optional(PROG_SOCK_RELEASE, Site::Cgroup),
     optional(PROG_PEERNAME4, Site::Cgroup),
@@ -103,14 +110,15 @@ pub(super) const HOOKS: [Hook; 11] = [
         PROG_UPLINK_ANSWERS,
         Site::Device(Role::Uplink, TcAttachType::Ingress),
     ),
+    optional(PROG_GATEWAY, Site::Gateway),
     optional(PROG_SWEEP, Site::Daemon),
 ];
 
-/// Programs at devices, with their direction.
+/// Programs of TC at devices, with their direction.
 pub(super) fn at_devices() -> impl Iterator<Item = (&'static Hook, Role, TcAttachType)> {
     HOOKS.iter().filter_map(|hook| match hook.site {
         Site::Device(role, way) => Some((hook, role, way)),
-        Site::Cgroup | Site::Daemon => None,
+        Site::Cgroup | Site::Gateway | Site::Daemon => None,
     })
 }
 
@@ -154,6 +162,7 @@ pub(super) fn load_one(program: &mut Program) -> Result<(), ProgramError> {
         Program::CgroupSock(program) => program.load(),
         Program::CgroupSockAddr(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
+        Program::Xdp(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }

@@ -11,12 +11,17 @@ use std::{
 use aya::maps::{Array, HashMap as BpfHashMap, LpmTrie, MapData, lpm_trie::Key};
 use flowguard_common::{
     event::NO_SOURCE,
-    names::{MAP_CGROUPS, MAP_EDGES, MAP_NETNS, MAP_SOURCES, MAP_UIDS},
-    source::{Edge, Kind, NAME_BYTES, ROLE_EDGE, SOURCE_AT_EDGE, SourceInfo},
+    flow::FLOWS_PER_DEVICE,
+    names::{MAP_ADDRS, MAP_CGROUPS, MAP_EDGES, MAP_FLOWS, MAP_NETNS, MAP_SOURCES, MAP_UIDS},
+    source::{
+        AddrKey, Edge, KEY_NETNS, KEY_UID, Kind, NAME_BYTES, ROLE_EDGE, ROLE_GATEWAY,
+        SOURCE_AT_EDGE, SourceInfo,
+    },
 };
+use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::{KernelError, Table, generation::Generation, tables::IDENTITIES};
+use super::{KernelError, Table, generation::Generation, prefix, slots::Slots, tables::IDENTITIES};
 use crate::model::SourceName;
 
 /// A kernel identity that leads to a source.
@@ -30,6 +35,29 @@ pub enum Identity {
     Netns(u64),
     /// An interface index.
     Edge(u32),
+    /// A prefix at a gateway.
+    Addr(IpNet),
+}
+
+impl Identity {
+    /// Kind and id under which it is counted while nobody is registered; none: it is not.
+    pub fn fallback_key(self) -> Option<(u32, u64)> {
+        match self {
+            Self::Uid(uid) => Some((KEY_UID, uid.into())),
+            Self::Netns(cookie) => Some((KEY_NETNS, cookie)),
+            Self::Addr(net) => prefix::key_of(net),
+            Self::Cgroup(_) | Self::Edge(_) => None,
+        }
+    }
+
+    /// The identity that is counted under a kind and an id.
+    pub fn from_fallback(kind: u32, id: u64) -> Option<Self> {
+        match kind {
+            KEY_UID => u32::try_from(id).ok().map(Self::Uid),
+            KEY_NETNS => Some(Self::Netns(id)),
+            _ => prefix::net_of(kind, id).map(Self::Addr),
+        }
+    }
 }
 
 impl fmt::Display for Identity {
@@ -39,6 +67,7 @@ impl fmt::Display for Identity {
             Self::Cgroup(id) => write!(f, "cgroup {id}"),
             Self::Netns(cookie) => write!(f, "netns {cookie}"),
             Self::Edge(ifindex) => write!(f, "edge {ifindex}"),
+            Self::Addr(net) => write!(f, "addr {net}"),
         }
     }
 }
@@ -50,11 +79,12 @@ pub struct Registry {
     cgroups: BpfHashMap<MapData, u64, u32>,
     netns: BpfHashMap<MapData, u64, u32>,
     edges: BpfHashMap<MapData, u32, Edge>,
+    addrs: BpfHashMap<MapData, AddrKey, u32>,
     capacity: u32,
     names: Vec<SourceName>,
     ids: HashMap<SourceName, u32>,
     identities: HashMap<Identity, u32>,
-    slots: HashMap<u32, u32>,
+    slots: Slots,
     ranges: Vec<UidRange>,
     /// Entries of each table of identities, and how many it holds.
     used: [u32; IDENTITIES],
@@ -82,11 +112,12 @@ impl Registry {
             cgroups: maps.open(MAP_CGROUPS)?,
             netns: maps.open(MAP_NETNS)?,
             edges: maps.open(MAP_EDGES)?,
+            addrs: maps.open(MAP_ADDRS)?,
             capacity: capacity(maps, MAP_SOURCES)?,
             names: Vec::new(),
             ids: HashMap::new(),
             identities: HashMap::new(),
-            slots: HashMap::new(),
+            slots: Slots::new(capacity(maps, MAP_FLOWS)? / FLOWS_PER_DEVICE),
             ranges: Vec::new(),
             used: [0; IDENTITIES],
             room: [
@@ -94,6 +125,7 @@ impl Registry {
                 capacity(maps, MAP_CGROUPS)?,
                 capacity(maps, MAP_NETNS)?,
                 capacity(maps, MAP_EDGES)?,
+                capacity(maps, MAP_ADDRS)?,
             ],
         };
         registry.read()?;
@@ -140,7 +172,13 @@ impl Registry {
             if edge.role == ROLE_EDGE {
                 self.identities.insert(Identity::Edge(ifindex), edge.source);
             }
-            self.slots.insert(ifindex, edge.slot);
+            self.slots.adopt(ifindex, edge.slot, edge.role);
+        }
+        for entry in self.addrs.iter() {
+            let (key, source) = entry.map_err(KernelError::map(MAP_ADDRS))?;
+            if let Some(net) = prefix::net_of(key.kind, key.id) {
+                self.identities.insert(Identity::Addr(net), source);
+            }
         }
         for identity in self.identities.keys() {
             count(&mut self.used, *identity, 1);
@@ -178,8 +216,8 @@ impl Registry {
     pub fn used(&self, table: Table) -> (u64, u64) {
         let of = |numbers: &[u32; IDENTITIES]| table.index().map_or(0, |index| numbers[index]);
         let used = match table {
-            // Devices that are no single source's have no identity, and take a place.
-            Table::Edges => self.slots.len() as u64,
+            // Devices that are no single source's have no identity, and take their places.
+            Table::Edges => self.slots.used().into(),
             _ => of(&self.used).into(),
         };
         (used, of(&self.room).into())
@@ -190,7 +228,7 @@ impl Registry {
         let (used, room) = self.used(Table::of(identity));
         used < room
             || match identity {
-                Identity::Edge(ifindex) => self.slots.contains_key(&ifindex),
+                Identity::Edge(ifindex) => self.slots.role(ifindex).is_some(),
                 _ => self.identities.contains_key(&identity),
             }
     }
@@ -209,7 +247,9 @@ impl Registry {
         let exact = self.identities.get(&identity).copied();
         match identity {
             Identity::Uid(uid) => exact.or_else(|| self.owner_of(uid)),
-            Identity::Cgroup(_) | Identity::Netns(_) | Identity::Edge(_) => exact,
+            Identity::Cgroup(_) | Identity::Netns(_) | Identity::Edge(_) | Identity::Addr(_) => {
+                exact
+            }
         }
     }
 
@@ -330,6 +370,15 @@ impl Registry {
             Identity::Edge(ifindex) => {
                 return self.lead_edge(ifindex, source, flowguard_common::source::LINK_ETHERNET);
             }
+            Identity::Addr(net) => {
+                // Of another length than gateways have: nothing that could be seen.
+                let Some(key) = addr_key(net) else {
+                    return Ok(());
+                };
+                self.addrs
+                    .insert(key, source, 0)
+                    .map_err(KernelError::map(MAP_ADDRS))?;
+            }
         }
         if self.identities.insert(identity, source).is_none() {
             count(&mut self.used, identity, 1);
@@ -369,7 +418,10 @@ impl Registry {
         link: u32,
         role: u32,
     ) -> Result<(), KernelError> {
-        let slot = self.slot(ifindex);
+        let slot = self.slots.give(ifindex, role).ok_or_else(|| match role {
+            ROLE_GATEWAY => KernelError::NoRoomForGateway,
+            _ => KernelError::Full(Table::Edges.full(self.used(Table::Edges).1)),
+        })?;
         let device = Edge {
             source,
             slot,
@@ -378,9 +430,7 @@ impl Registry {
         };
         self.edges
             .insert(ifindex, device, 0)
-            .map_err(KernelError::map(MAP_EDGES))?;
-        self.slots.insert(ifindex, slot);
-        Ok(())
+            .map_err(KernelError::map(MAP_EDGES))
     }
 
     /// Forgets a device whose packets are no single source's.
@@ -389,29 +439,18 @@ impl Registry {
     ///
     /// The map cannot be written.
     pub fn forget_shared(&mut self, ifindex: u32) -> Result<(), KernelError> {
-        match self.slots.remove(&ifindex) {
-            Some(_) => self
-                .edges
-                .remove(&ifindex)
-                .map_err(KernelError::map(MAP_EDGES)),
-            None => Ok(()),
+        if !self.slots.take(ifindex) {
+            return Ok(());
         }
-    }
-
-    /// Interface indices of all devices that are known, of one source or of many.
-    pub fn devices(&self) -> impl Iterator<Item = u32> {
-        self.slots.keys().copied()
-    }
-
-    /// Whether a device is known, of one source or of many.
-    pub fn has_device(&self, ifindex: u32) -> bool {
-        self.slots.contains_key(&ifindex)
+        self.edges
+            .remove(&ifindex)
+            .map_err(KernelError::map(MAP_EDGES))
     }
 
     /// Devices of sources, with their parts of the `FLOWS` table.
     pub fn edge_slots(&self) -> impl Iterator<Item = (u32, u32)> {
         self.slots.iter().filter_map(|(ifindex, slot)| {
-            Some((*slot, *self.identities.get(&Identity::Edge(*ifindex))?))
+            Some((slot, *self.identities.get(&Identity::Edge(ifindex))?))
         })
     }
 
@@ -452,22 +491,27 @@ impl Registry {
                 .map_err(KernelError::map(MAP_NETNS)),
             Identity::Edge(ifindex) => {
                 // First the connect hooks take over counting, then the device goes.
-                self.slots.remove(&ifindex);
+                self.slots.take(ifindex);
                 self.flag_edge(source)?;
                 self.edges
                     .remove(&ifindex)
                     .map_err(KernelError::map(MAP_EDGES))
             }
+            Identity::Addr(net) => match addr_key(net) {
+                Some(key) => self.addrs.remove(&key).map_err(KernelError::map(MAP_ADDRS)),
+                None => Ok(()),
+            },
         }
     }
 
-    /// The device's part of the SYN table: the one it has, else the lowest free one.
-    fn slot(&self, ifindex: u32) -> u32 {
-        if let Some(slot) = self.slots.get(&ifindex) {
-            return *slot;
-        }
-        let used: BTreeSet<u32> = self.slots.values().copied().collect();
-        (0..).find(|slot| !used.contains(slot)).unwrap_or(u32::MAX)
+    /// Interface indices of all devices that are known, of one source or of many.
+    pub fn devices(&self) -> impl Iterator<Item = u32> {
+        self.slots.iter().map(|(ifindex, _)| ifindex)
+    }
+
+    /// What a device is, `ROLE_*`; none: it is not known.
+    pub fn role(&self, ifindex: u32) -> Option<u32> {
+        self.slots.role(ifindex)
     }
 
     /// Sets or clears [`SOURCE_AT_EDGE`], by whether any device leads to the source.
@@ -493,6 +537,11 @@ impl Registry {
             .set(source, info, 0)
             .map_err(KernelError::map(MAP_SOURCES))
     }
+}
+
+fn addr_key(net: IpNet) -> Option<AddrKey> {
+    let (kind, id) = prefix::key_of(net)?;
+    Some(AddrKey { id, kind, pad: 0 })
 }
 
 /// How many entries a map has room for.

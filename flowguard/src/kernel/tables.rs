@@ -17,12 +17,14 @@ pub enum Table {
     Namespaces,
     /// Devices that are guarded.
     Edges,
+    /// Prefixes at gateways that lead to a source.
+    Addresses,
     /// Identities that were counted before they were registered.
     Unregistered,
 }
 
 /// How many sorts of [`Identity`] there are.
-pub(super) const IDENTITIES: usize = 4;
+pub(super) const IDENTITIES: usize = 5;
 
 impl Table {
     /// The table in which an identity is found.
@@ -32,6 +34,7 @@ impl Table {
             Identity::Cgroup(_) => Self::Cgroups,
             Identity::Netns(_) => Self::Namespaces,
             Identity::Edge(_) => Self::Edges,
+            Identity::Addr(_) => Self::Addresses,
         }
     }
 
@@ -43,6 +46,7 @@ impl Table {
             Self::Cgroups => "cgroups",
             Self::Namespaces => "namespaces",
             Self::Edges => "edges",
+            Self::Addresses => "addresses",
             Self::Unregistered => "unregistered",
         }
     }
@@ -51,7 +55,9 @@ impl Table {
     pub const fn setting(self) -> &'static str {
         match self {
             Self::Sources => "kernel.max_sources",
-            Self::Uids | Self::Cgroups | Self::Namespaces => "kernel.max_identities",
+            Self::Uids | Self::Cgroups | Self::Namespaces | Self::Addresses => {
+                "kernel.max_identities"
+            }
             Self::Edges => "kernel.max_edges",
             Self::Unregistered => "kernel.max_unregistered",
         }
@@ -81,6 +87,10 @@ impl Table {
                 "Others are not guarded: what containers and VMs send there passes, and only what \
                  the connect hooks see is counted",
             ),
+            Self::Addresses => (
+                "addresses at gateways",
+                "The traffic of others passes, and is counted but not judged",
+            ),
             Self::Unregistered => (
                 "identities that nobody had registered yet",
                 "Attempts that others make until they are registered, mostly less than a second, \
@@ -103,6 +113,7 @@ impl Table {
             Self::Cgroups => Some(1),
             Self::Namespaces => Some(2),
             Self::Edges => Some(3),
+            Self::Addresses => Some(4),
             Self::Sources | Self::Unregistered => None,
         }
     }

@@ -18,6 +18,7 @@ use nix::{
     errno::Errno,
     sys::signal::{SigSet, Signal},
 };
+use socket2::{Domain, Socket, Type};
 
 /// Makes TCP connections, closes each at once, and prints as JSON what became of them.
 #[derive(Parser)]
@@ -25,6 +26,9 @@ struct Options {
     /// Destinations, taken in turn: addresses, or ranges FIRST-LAST.
     #[arg(required = true, value_parser = parse_range)]
     to: Vec<Range>,
+    /// Addresses to connect from, taken in turn: addresses, or ranges FIRST-LAST.
+    #[arg(long, value_parser = parse_range)]
+    from: Vec<Range>,
     /// Port to connect to.
     #[arg(long)]
     port: u16,
@@ -72,6 +76,7 @@ fn parse_range(text: &str) -> Result<Range> {
 fn main() -> Result<()> {
     let options = Options::parse();
     let to: Vec<IpAddr> = options.to.iter().flat_map(|r| r.addresses()).collect();
+    let from: Vec<IpAddr> = options.from.iter().flat_map(|r| r.addresses()).collect();
     stop_at_sigterm()?;
     let next = AtomicU64::new(0);
     let start = Instant::now();
@@ -87,7 +92,8 @@ fn main() -> Result<()> {
                 thread::sleep(due.saturating_sub(start.elapsed()));
             }
             let address = to[n as usize % to.len()];
-            tally.attempt(SocketAddr::new(address, options.port), &options);
+            let from = (!from.is_empty()).then(|| from[n as usize % from.len()]);
+            tally.attempt(from, SocketAddr::new(address, options.port), &options);
         }
     };
     let tallies = thread::scope(|scope| {
@@ -102,6 +108,13 @@ fn main() -> Result<()> {
     let outcome = summary(tallies);
     serde_json::to_writer(io::stdout(), &outcome)?;
     io::stdout().write_all(b"\n").context("cannot print")
+}
+
+fn connect_from(from: IpAddr, to: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    socket.connect_timeout(&to.into(), timeout)?;
+    Ok(socket.into())
 }
 
 /// No more connections are to be begun.
@@ -128,10 +141,13 @@ struct Tally {
 }
 
 impl Tally {
-    fn attempt(&mut self, to: SocketAddr, options: &Options) {
+    fn attempt(&mut self, from: Option<IpAddr>, to: SocketAddr, options: &Options) {
         let start = Instant::now();
         let timeout = Duration::from_millis(options.timeout_ms);
-        let result = TcpStream::connect_timeout(&to, timeout);
+        let result = match from {
+            Some(from) => connect_from(from, to, timeout),
+            None => TcpStream::connect_timeout(&to, timeout),
+        };
         self.times.push(start.elapsed().as_secs_f32() * 1e3);
         let outcome = &mut self.outcome;
         // If it was asked for, whom it led to.

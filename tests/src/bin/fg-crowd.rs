@@ -111,6 +111,7 @@ fn note(outcome: &mut Outcome, to: SocketAddr) {
         Ok(_) => outcome.connected += 1,
         Err(error) => match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ECONNREFUSED) => outcome.refused += 1,
+            Some(Errno::EPERM) => outcome.not_permitted += 1,
             _ => add(&mut outcome.other, error.to_string()),
         },
     }

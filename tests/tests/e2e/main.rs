@@ -18,6 +18,7 @@ mod edge;
 mod engine;
 mod failpoints;
 mod full;
+mod gateway;
 mod harness;
 mod hostile;
 mod lifecycle;
