@@ -6,15 +6,10 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use anyhow::{Context as _, Result};
-use aya::maps::{Array, Map, MapData};
-use flowguard_common::{
-    addr, fanout,
-    names::{MAP_BANK, MAP_SETTINGS},
-    settings::Settings,
-};
+use anyhow::Result;
+use flowguard_common::{addr, fanout};
 
-use crate::lab::Lab;
+use crate::{lab::Lab, pinned::Pinned};
 
 /// The bitmaps' seed.
 #[derive(Clone, Copy, Debug)]
@@ -26,13 +21,7 @@ impl Seed {
     /// # Errors
     /// When there is none.
     pub fn of(lab: &Lab) -> Result<Self> {
-        let open = |name| -> Result<Map> {
-            let pin = lab.pins().join("maps").join(name);
-            Ok(Map::Array(MapData::from_pin(&pin).context(name)?))
-        };
-        let bank: Array<_, u32> = open(MAP_BANK)?.try_into()?;
-        let settings: Array<_, Settings> = open(MAP_SETTINGS)?.try_into()?;
-        let settings = settings.get(&(bank.get(&0, 0)? & 1), 0)?;
+        let settings = Pinned::of(lab)?.settings()?;
         Ok(Self(settings.hash_seed))
     }
 

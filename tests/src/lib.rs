@@ -29,6 +29,7 @@ pub mod lan;
 pub mod lxc;
 pub mod mta;
 pub mod netns;
+pub mod pinned;
 pub mod place;
 pub mod process;
 pub mod report;

@@ -43,6 +43,18 @@ pub(crate) fn run(_: &Options) -> Result<()> {
             .arg("--all-targets")
             .args(deny),
     )?;
+    // What only the tested build has.
+    invoke::run(
+        invoke::cargo()
+            .args([
+                "clippy",
+                "--package",
+                "flowguard",
+                "--features",
+                "failpoints",
+            ])
+            .args(deny),
+    )?;
     invoke::run(
         invoke::cargo()
             .args(["doc", "--no-deps", "--document-private-items"])

@@ -152,6 +152,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         devices: Devices::new(lookup::peers(&lookups)),
         vacancies: Default::default(),
         refusals: Default::default(),
+        forgotten: None,
         events_received: 0,
         verdicts: Default::default(),
         exempted: Default::default(),

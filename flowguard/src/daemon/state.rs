@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) vacancies: Vacancies,
     /// Who found no room in the kernel's tables.
     pub(super) refusals: Refusals,
+    /// Outcomes that were forgotten when last looked at, and when the last one was.
+    pub(super) forgotten: Option<(u64, Option<std::time::Instant>)>,
     /// Events of the kernel that arrived here.
     pub(super) events_received: u64,
     /// Verdicts in force, exemptions not among them.

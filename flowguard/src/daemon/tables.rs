@@ -1,6 +1,11 @@
 //! Tables of the kernel that are full: counted, announced, and nobody is hurt.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use flowguard_common::{counters::Stat, flow::FLOWS_PER_DEVICE};
 
 use super::state::{State, TRUSTED_ROOM};
 use crate::{
@@ -98,5 +103,28 @@ impl State {
             let what = (used >= capacity).then(|| table.full(capacity).to_string());
             self.warn(table.name(), what);
         }
+        self.warn_forgotten();
+    }
+
+    /// Says that outcomes were lost, for some time after the last one.
+    fn warn_forgotten(&mut self) {
+        let now = Instant::now();
+        let count = self.kernel.counters.stat(Stat::FlowForgotten);
+        let (seen, since) = self.forgotten.unwrap_or((count, None));
+        let since = if count > seen { Some(now) } else { since };
+        self.forgotten = Some((count, since));
+        let lately = since.is_some_and(|since| now < since + FORGOTTEN_LATELY);
+        let what = lately.then(|| {
+            format!(
+                "devices had more connections under way than the {FLOWS_PER_DEVICE} that are \
+                 remembered of each: what came of {count} is not known. They were counted, and \
+                 verdicts hold; only `established`, `refused` and `timed_out` are too low for who \
+                 sent them"
+            )
+        });
+        self.warn("flows", what);
     }
 }
+
+/// How long after the last outcome that was lost operators are told of it.
+const FORGOTTEN_LATELY: Duration = Duration::from_mins(10);

@@ -75,7 +75,10 @@ pub(super) type Entry = (Vec<u8>, Vec<u8>);
 impl RawMap {
     /// Opens a pinned map.
     pub(super) fn open(path: &Path) -> Result<Self, MapError> {
-        let data = MapData::from_pin(path)?;
+        MapData::from_pin(path).and_then(Self::of)
+    }
+
+    fn of(data: MapData) -> Result<Self, MapError> {
         let info = data.info()?;
         let shape = Shape {
             kind: info.map_type()? as u32,
@@ -261,6 +264,58 @@ mod tests {
     use flowguard_common::source::FallbackKey;
 
     use super::*;
+
+    /// A map that goes with the test.
+    fn map(kind: MapType, entries: u32, flags: u32) -> RawMap {
+        let map = aya_obj::Map::new_from_params(kind as u32, 4, 12, entries, flags);
+        RawMap::of(MapData::create(map, "test", None).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn arrays_are_read_and_written_as_a_whole() {
+        let entries = 3 * BATCH + 5;
+        let array = map(MapType::Array, entries, 0);
+        assert!(array.is_array());
+        let value = |index: u32| [index, !index].map(u32::to_ne_bytes).concat();
+        let values: Vec<_> = (0..entries).map(value).collect();
+        let odd: Vec<_> = (0..)
+            .zip(values.iter().map(Vec::as_slice))
+            .filter(|(index, _)| index % 2 == 1)
+            .collect();
+        array.write_array(&odd).unwrap();
+        let all = array.read_array().unwrap();
+        assert_eq!(all.len(), entries as usize * 12);
+        for (index, element) in (0..).zip(all.chunks_exact(12)) {
+            let mut expected = if index % 2 == 1 {
+                value(index)
+            } else {
+                vec![0; 8]
+            };
+            // Values that are too short are filled up.
+            expected.extend([0; 4]);
+            assert_eq!(element, expected, "{index}");
+        }
+    }
+
+    #[test]
+    fn all_entries_of_a_hash_are_found() {
+        let hash = map(MapType::Hash, 1_000, 0);
+        assert_eq!(hash.entries().unwrap(), []);
+        for key in 0_u32..1_000 {
+            hash.set(&key.to_ne_bytes(), &[key as u8; 20]).unwrap();
+        }
+        let mut entries = hash.entries().unwrap();
+        entries.sort_by_key(|(key, _)| value_of::<u32>(key));
+        assert_eq!(entries.len(), 1_000);
+        for (index, (key, value)) in (0_u32..).zip(entries) {
+            assert_eq!(
+                (value_of::<u32>(&key), value),
+                (index, vec![index as u8; 12])
+            );
+        }
+        assert_eq!(hash.get(&1_000_u32.to_ne_bytes()).unwrap(), None);
+        assert!(hash.get(&[0; 3]).is_err(), "a key of another size");
+    }
 
     #[test]
     fn values_are_cut_or_filled_with_zeros() {

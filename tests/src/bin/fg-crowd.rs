@@ -3,8 +3,10 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{self, Write as _},
     net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -39,6 +41,12 @@ enum Crowd {
         /// Where to.
         to: SocketAddr,
     },
+    /// Users in the order of a plan; instead of a sum, a letter for each of them: `c` for connected,
+    /// `r` for refused, `o` for anything else.
+    Plan {
+        /// Lines of a uid and an address with its port.
+        plan: PathBuf,
+    },
     /// Root users of so many new network namespaces, from which nothing is reachable: an attempt is
     /// made, and fails.
     Namespaces {
@@ -56,13 +64,12 @@ fn main() -> Result<()> {
     };
     match Options::parse().crowd {
         Crowd::Uids { first, count, to } => {
-            let root = Uid::from_raw(0);
-            for uid in (first..).take(count as usize).map(Uid::from_raw) {
-                // The real uid is who one is; the others are the way to the next.
-                setresuid(uid, root, root)?;
+            for uid in (first..).take(count as usize) {
+                become_user(uid)?;
                 note(&mut outcome, to);
             }
         }
+        Crowd::Plan { plan } => return by_plan(&plan),
         Crowd::Namespaces { count, to } => {
             for _ in 0..count {
                 unshare(CloneFlags::CLONE_NEWNET)?;
@@ -74,11 +81,37 @@ fn main() -> Result<()> {
     io::stdout().write_all(b"\n").context("cannot print")
 }
 
+/// The real uid is who one is; the others are the way to the next.
+fn become_user(uid: u32) -> Result<()> {
+    let root = Uid::from_raw(0);
+    Ok(setresuid(Uid::from_raw(uid), root, root)?)
+}
+
+fn by_plan(plan: &Path) -> Result<()> {
+    let mut letters = String::new();
+    for line in fs::read_to_string(plan)?.lines() {
+        let (uid, to) = line.split_once(' ').context("a uid and an address")?;
+        become_user(uid.parse()?)?;
+        let mut outcome = Outcome::default();
+        note(&mut outcome, to.parse()?);
+        letters.push(match (outcome.connected, outcome.refused) {
+            (1, 0) => 'c',
+            (0, 1) => 'r',
+            _ => 'o',
+        });
+    }
+    letters.push('\n');
+    io::stdout()
+        .write_all(letters.as_bytes())
+        .context("cannot print")
+}
+
 fn note(outcome: &mut Outcome, to: SocketAddr) {
     match TcpStream::connect_timeout(&to, PATIENCE) {
         Ok(_) => outcome.connected += 1,
         Err(error) => match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ECONNREFUSED) => outcome.refused += 1,
+            Some(Errno::EPERM) => outcome.not_permitted += 1,
             _ => add(&mut outcome.other, error.to_string()),
         },
     }

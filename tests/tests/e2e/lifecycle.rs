@@ -68,7 +68,7 @@ fn bypass_32_a_verdict_ends_while_no_daemon_runs() -> Result<()> {
     let mut refused = 10;
     until("the end of the verdict", SOON, || {
         let outcome = www.run()?;
-        refused += outcome.refused;
+        refused += outcome.refused + outcome.not_permitted;
         outcome.all_connected(1)
     })?;
     let held = ordered.elapsed();

@@ -5,6 +5,7 @@
 
 mod actions;
 mod answers;
+mod arithmetic;
 mod at_once;
 mod blast;
 mod bypass_container;

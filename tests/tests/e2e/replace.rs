@@ -215,3 +215,81 @@ fn a_full_registry_is_made_larger_and_not_smaller_than_it_is() -> Result<()> {
     assert_eq!(maps(&lab)?, folder, "nothing more was to be changed");
     Ok(())
 }
+
+#[test]
+fn room_for_strangers_comes_back_with_a_restart() -> Result<()> {
+    const ROOM: u32 = 64;
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let config = Config::observe(&lab).extra(&format!(
+        "\n[kernel]\nmax_sources = 256\nmax_edges = 16\nmax_unregistered = {ROOM}\n"
+    ));
+    let mut guard = Guard::start(&lab, &config)?;
+    let users = (0..ROOM / 2 + 8)
+        .map(User::unnamed)
+        .collect::<Result<Vec<_>>>()?;
+    let connect = |user: &User| lab.client(*user)?.run()?.all_connected(1);
+    users.iter().try_for_each(connect)?;
+    for user in &users {
+        guard.await_registered(&user.nameless_source())?;
+    }
+    let before = maps(&lab)?;
+    // Most of what was counted before registration is somebody's by now.
+    guard.kill()?;
+    users.iter().try_for_each(connect)?;
+    guard.restart()?;
+    let after = maps(&lab)?;
+    assert_ne!(after, before);
+    users.iter().try_for_each(connect)?;
+    let made = 3 * users.len() as u64;
+    for user in &users {
+        guard.expect_attempts(&user.nameless_source(), "direct", 3)?;
+    }
+    guard.expect_sum(made)?;
+    // There is room for as many as before, and nothing more to be cleared up.
+    let newcomers = (0..ROOM / 2)
+        .map(|n| User::unnamed(1_000 + n))
+        .collect::<Result<Vec<_>>>()?;
+    guard.kill()?;
+    newcomers.iter().try_for_each(connect)?;
+    guard.restart()?;
+    assert_eq!(maps(&lab)?, after);
+    for user in &newcomers {
+        guard.expect_attempts(&user.nameless_source(), "direct", 1)?;
+    }
+    guard.expect_sum(made + newcomers.len() as u64)
+}
+
+#[test]
+fn evidence_that_nobody_has_read_survives_another_ring() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let ringed = |bytes| {
+        let ring = format!("\n[kernel]\nmax_sources = 64\nring_bytes = {bytes}\n");
+        Config::observe(&lab).extra(&ring)
+    };
+    let mut guard = Guard::start(&lab, &ringed(65_536))?;
+    let www = lab.client(User::named(WWW.0)?)?;
+    www.run()?.all_connected(1)?;
+    guard.await_registered(WWW.1)?;
+    guard.kill()?;
+    let unread = www.count(5).run()?;
+    unread.all_connected(5)?;
+    guard.configure(&ringed(131_072).to_string())?;
+    guard.restart()?;
+    until("the evidence from before", SOON, || {
+        let events = guard.events()?;
+        let found = events.iter().filter(|e| e.pid() == Some(unread.pid));
+        let found = found.count();
+        ensure!(found == 5, "{found} of 5: {events:#?}");
+        Ok(())
+    })?;
+    // The new ring takes events as well.
+    let again = lab.client(User::named(WWW.0)?)?.run()?;
+    until("an event in the new ring", SOON, || {
+        let events = guard.events()?;
+        let found = events.iter().any(|e| e.pid() == Some(again.pid));
+        ensure!(found, "{events:#?}");
+        Ok(())
+    })
+}

@@ -110,13 +110,16 @@ fn script(programs: &Programs, filter: Option<&str>) -> Result<String> {
     {
         bail!("{filter:?} cannot be a part of a test's name");
     }
-    let flowguard = programs.flowguard.display();
+    let told = programs.tested.env();
+    let told = told.map(|(name, path)| format!("{name}='{}'", path.display()));
+    let flowguard = programs.tested.flowguard.display();
     let tests = programs.tests.display();
     Ok(format!(
-        "export FLOWGUARD_BIN='{flowguard}' FLOWGUARD_TEST_PATIENCE={PATIENCE}\n\
+        "export {} FLOWGUARD_TEST_PATIENCE={PATIENCE}\n\
          '{flowguard}' doctor --json\n\
          # libtest tells its results in a form for programs only to who knows that it may change.\n\
-         RUSTC_BOOTSTRAP=1 '{tests}' -Z unstable-options --format=json --report-time {filter}\n"
+         RUSTC_BOOTSTRAP=1 '{tests}' -Z unstable-options --format=json --report-time {filter}\n",
+        told.join(" ")
     ))
 }
 

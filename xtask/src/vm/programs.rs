@@ -5,7 +5,11 @@ use std::{path::PathBuf, process::Stdio};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use crate::{build, invoke, setup::Ready};
+use crate::{
+    build::{self, Tested},
+    invoke,
+    setup::Ready,
+};
 
 /// The crate and the name of the end-to-end tests.
 const PACKAGE: &str = "flowguard-tests";
@@ -14,8 +18,8 @@ const TESTS: &str = "e2e";
 /// The programs under test, by absolute paths.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    /// `flowguard`.
-    pub(crate) flowguard: PathBuf,
+    /// `flowguard`, in the forms that are tested.
+    pub(crate) tested: Tested,
     /// The end-to-end tests.
     pub(crate) tests: PathBuf,
     /// What the tests start.
@@ -25,7 +29,7 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds them.
     pub(crate) fn build(ready: &Ready) -> Result<Self> {
-        let flowguard = build::everything(ready, false)?;
+        let tested = build::tested(ready)?;
         let mut cargo = invoke::cargo();
         cargo.args(["test", "--package", PACKAGE, "--test", TESTS, "--no-run"]);
         cargo.arg("--message-format=json-render-diagnostics");
@@ -33,7 +37,7 @@ impl Programs {
         let is_tests = |program: &Built| program.target.name == TESTS;
         let tests = built.iter().find(|program| is_tests(program));
         Ok(Self {
-            flowguard,
+            tested,
             tests: tests
                 .map(|program| program.executable.clone())
                 .with_context(|| format!("cargo built no tests called {TESTS}"))?,
@@ -47,7 +51,7 @@ impl Programs {
 
     /// All of them.
     pub(crate) fn all(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.flowguard, &self.tests]
+        [&self.tested.flowguard, &self.tested.grown, &self.tests]
             .into_iter()
             .chain(&self.helpers)
     }

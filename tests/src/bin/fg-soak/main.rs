@@ -4,10 +4,15 @@
 //! Exit codes: 0 when every connection was counted, none of the blocked source passed and none of
 //! the free ones was refused; 1 when that is not so or something failed.
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
+use nix::sys::signal::{SigSet, Signal};
 
 use crate::{report::Report, rounds::Soak};
 
@@ -26,11 +31,35 @@ struct Options {
     seed: Option<u64>,
 }
 
+/// A signal wants it to end.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// From now on, a signal does not end this process, but its work: what it made is removed then.
+fn catch_signals() -> Result<()> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    signals.thread_block()?;
+    thread::spawn(move || {
+        if signals.wait().is_ok() {
+            STOP.store(true, Ordering::Relaxed);
+        }
+    });
+    Ok(())
+}
+
+/// Fails once a signal came.
+pub(crate) fn go_on() -> Result<()> {
+    ensure!(!STOP.load(Ordering::Relaxed), "ended by a signal");
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     report::say(&format!("soak: {} rounds, --seed {seed}", options.rounds));
-    let report: Result<Report> = Soak::run(options.rounds, seed);
+    let report: Result<Report> = catch_signals().and_then(|()| Soak::run(options.rounds, seed));
     match report {
         Ok(report) => {
             report::say(&report.to_string());

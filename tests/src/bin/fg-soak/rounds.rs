@@ -16,6 +16,7 @@ use flowguard_tests::{
 };
 
 use crate::{
+    go_on,
     report::{Line, Report, say},
     tenants::{self, BLOCKED, WEB},
 };
@@ -74,6 +75,7 @@ impl Soak<'_> {
         let start = Instant::now();
         let tenants = tenants::start(&lab, &web)?;
         for round in 1..=rounds {
+            go_on()?;
             soak.round(round)
                 .with_context(|| format!("in round {round}"))?;
             if round % TALK == 0 {

@@ -40,3 +40,31 @@ fn a_container_that_floods_forgets_its_own_syns_only() -> Result<()> {
     assert_eq!((totals.attempts, totals.denied), (1, 1));
     guard.expect_sum(FLOOD + 1)
 }
+
+#[test]
+fn outcomes_of_a_flood_are_known_or_said_to_be_lost() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let web = Container::new(&lab, "web", WEB.1)?;
+    let config = Config::observe(&lab).extra("[kernel]\nunanswered_after = \"1s\"\n");
+    let guard = guard(&lab, &config, &[WEB])?;
+    // Answers have no way back.
+    lab.world()
+        .ip(&["route add blackhole 10.77.0.0/16".to_owned()])?;
+    let way = format!("--via frame --at-once --to 198.18.0.1 --count {FLOOD} plain");
+    Root::of(&lab, &web)?.forge(&way)?.expect(FLOOD, 0)?;
+    let lost = until("each outcome", SOON, || {
+        let lost = guard.status()?.counted("outcomes_forgotten");
+        let totals = guard.totals(WEB.0, "direct")?;
+        ensure!(lost + totals.timed_out == FLOOD, "{lost} lost; {totals:?}");
+        ensure!(totals.attempts == FLOOD, "{totals:?}");
+        Ok(lost)
+    })?;
+    ensure!(lost > 0 && lost < FLOOD, "{lost}");
+    until("a warning", SOON, || {
+        let warnings = guard.status()?.warnings;
+        let told = warnings.iter().any(|it| it.contains("what came of"));
+        ensure!(told, "{warnings:?}");
+        Ok(())
+    })
+}
