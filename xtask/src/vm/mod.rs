@@ -51,9 +51,9 @@ struct TestOptions {
     #[arg(value_enum)]
     kernels: Vec<Kernel>,
 
-    /// Run only tests whose names contain this.
-    #[arg(long, value_name = "NAME")]
-    filter: Option<String>,
+    /// Run only tests whose names contain one of these.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    filter: Vec<String>,
 
     /// Run no tests whose names contain one of these.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -114,7 +114,7 @@ fn script(programs: &Programs, options: &TestOptions) -> Result<String> {
             bail!("{name:?} cannot be a part of a test's name");
         }
     }
-    let filter = options.filter.as_deref().unwrap_or_default();
+    let filter = options.filter.join(" ");
     let skip: Vec<_> = options
         .skip
         .iter()
@@ -187,7 +187,7 @@ fn conclude(
         table.take(*kernel, &report.tests);
     }
     out::show(&table.render(kernels));
-    if options.filter.is_none() && options.skip.is_empty() && !options.no_table {
+    if options.filter.is_empty() && options.skip.is_empty() && !options.no_table {
         let found: Vec<_> = reports
             .iter()
             .map(|(kernel, report)| (*kernel, &report.tests))
