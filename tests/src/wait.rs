@@ -21,7 +21,9 @@ const PATIENCE: &str = "FLOWGUARD_TEST_PATIENCE";
 /// # Errors
 /// When `limit` has passed; the message contains the last probe's error as what was seen.
 pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T>) -> Result<T> {
-    let limit = limit * patience()?;
+    let patience = patience()?;
+    // Where everything takes longer, looking does, too.
+    let (limit, pause) = (limit * patience, PAUSE * patience);
     let deadline = Instant::now() + limit;
     loop {
         match probe() {
@@ -29,7 +31,7 @@ pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T
             Err(seen) if Instant::now() >= deadline => {
                 bail!("expected {what} within {limit:?}; seen last: {seen:#}")
             }
-            Err(_) => thread::sleep(PAUSE),
+            Err(_) => thread::sleep(pause),
         }
     }
 }

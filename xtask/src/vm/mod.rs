@@ -55,6 +55,10 @@ struct TestOptions {
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
 
+    /// Run no tests whose names contain one of these.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    skip: Vec<String>,
+
     /// Leave docs/kernels.md as it is.
     #[arg(long)]
     no_table: bool,
@@ -81,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn test(options: &TestOptions) -> Result<()> {
     let ready = setup::ensure(Needs::Vm, CoreChoice::default())?;
     let programs = Programs::build(&ready)?;
-    let archive = rootfs::archive(&programs, &script(&programs, options.filter.as_deref())?)?;
+    let archive = rootfs::archive(&programs, &script(&programs, options)?)?;
     let kernels = match &options.kernels[..] {
         [] => &Kernel::ALL[..],
         some => some,
@@ -102,14 +106,20 @@ fn test(options: &TestOptions) -> Result<()> {
 }
 
 /// What the machine runs: the guard's view of the kernel, then the tests.
-fn script(programs: &Programs, filter: Option<&str>) -> Result<String> {
-    let filter = filter.unwrap_or_default();
-    if !filter
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "_:".contains(c))
-    {
-        bail!("{filter:?} cannot be a part of a test's name");
+fn script(programs: &Programs, options: &TestOptions) -> Result<String> {
+    for name in options.filter.iter().chain(&options.skip) {
+        // They become words of a shell script.
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_:".contains(c);
+        if !name.chars().all(allowed) {
+            bail!("{name:?} cannot be a part of a test's name");
+        }
     }
+    let filter = options.filter.as_deref().unwrap_or_default();
+    let skip: Vec<_> = options
+        .skip
+        .iter()
+        .map(|name| format!("--skip {name}"))
+        .collect();
     let told = programs.tested.env();
     let told = told.map(|(name, path)| format!("{name}='{}'", path.display()));
     let flowguard = programs.tested.flowguard.display();
@@ -118,8 +128,9 @@ fn script(programs: &Programs, filter: Option<&str>) -> Result<String> {
         "export {} FLOWGUARD_TEST_PATIENCE={PATIENCE}\n\
          '{flowguard}' doctor --json\n\
          # libtest tells its results in a form for programs only to who knows that it may change.\n\
-         RUSTC_BOOTSTRAP=1 '{tests}' -Z unstable-options --format=json --report-time {filter}\n",
-        told.join(" ")
+         RUSTC_BOOTSTRAP=1 '{tests}' -Z unstable-options --format=json --report-time {} {filter}\n",
+        told.join(" "),
+        skip.join(" ")
     ))
 }
 
@@ -176,7 +187,7 @@ fn conclude(
         table.take(*kernel, &report.tests);
     }
     out::show(&table.render(kernels));
-    if options.filter.is_none() && !options.no_table {
+    if options.filter.is_none() && options.skip.is_empty() && !options.no_table {
         let found: Vec<_> = reports
             .iter()
             .map(|(kernel, report)| (*kernel, &report.tests))

@@ -123,6 +123,8 @@ impl Report {
                 stdout,
             } => {
                 let outcome = match event.as_str() {
+                    // It takes long, and goes on.
+                    "timeout" => return,
                     "started" => Outcome::Failed("it did not end".to_owned()),
                     "ok" => Outcome::Passed,
                     "failed" => failure(stdout, kernel),
@@ -172,6 +174,7 @@ mod tests {
 { "type": "test", "name": "a::passes", "event": "ok", "exec_time": 1.5 }
 { "type": "test", "name": "a::needs_more", "event": "failed", "stdout": "Error: not on this kernel, because it has no TCX (Linux 6.6)\n" }
 { "type": "test", "event": "started", "name": "a::hangs" }
+{ "type": "test", "event": "timeout", "name": "a::hangs" }
 { "type": "test", "event": "started", "name": "a::fails" }
 { "type": "test", "name": "a::fails", "event": "failed", "stdout": "Error: 3 is not 4" }
 "#;

@@ -118,6 +118,10 @@ pub(crate) fn archive(programs: &Programs, script: &str) -> Result<PathBuf> {
         stage.join("etc/nsswitch.conf"),
         "passwd: files\ngroup: files\nhosts: files\n",
     )?;
+    fs::write(
+        stage.join("etc/hosts"),
+        "127.0.0.1 localhost\n::1 localhost\n",
+    )?;
     fs::write(stage.join("init"), INIT)?;
     fs::set_permissions(stage.join("init"), fs::Permissions::from_mode(0o755))?;
     fs::write(stage.join("vm/run.sh"), script)?;
