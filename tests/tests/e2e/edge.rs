@@ -51,6 +51,8 @@ fn a_namespace_nobody_manages_is_known_by_its_interface() -> Result<()> {
     let vm = Container::unmanaged(&lab, "fge7")?;
     let guard = Guard::start(&lab, &Config::observe(&lab))?;
     guard.await_edge("fge7")?;
+    // Until then its root is a stranger to the connect hooks.
+    guard.await_identity("iface:fge7", "netns ")?;
     vm.hidden_client().count(40).run()?.all_connected(40)?;
     vm.client().count(60).run()?.all_connected(60)?;
     sink.expect_accepted(100)?;
