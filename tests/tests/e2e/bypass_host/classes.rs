@@ -86,7 +86,7 @@ fn bypass_18_burst() -> Result<()> {
     let lab = Lab::new()?;
     let guard = Guard::start(&lab, &Config::enforce(&lab).extra(CEILING))?;
     // Known to the guard from now on. Nobody listens yet.
-    lab.client(User::named(WWW.0)?)?.run()?.all_refused(1)?;
+    lab.client(User::named(WWW.0)?)?.run()?.all_unanswered(1)?;
     guard.await_registered(WWW.1)?;
     stops_at_the_ceiling(&lab, &guard, 1)
 }
