@@ -4,9 +4,12 @@
 //! it fails, in words that `cargo xtask vm test` understands: there it counts as "not on this
 //! kernel". A kernel new enough to have the feature is never excused.
 
-use std::os::{
-    fd::{FromRawFd as _, OwnedFd},
-    unix::net::UnixDatagram,
+use std::{
+    fs,
+    os::{
+        fd::{FromRawFd as _, OwnedFd},
+        unix::net::UnixDatagram,
+    },
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -67,6 +70,18 @@ pub const FETCHING_ATOMICS: Feature = Feature {
         // r0 = 0; *(u64 *)(r10 - 8) = 0; r1 = 1; r1 = atomic_fetch_add(r10 - 8, r1); exit
         const FETCH_AND_ADD: [u64; 5] = [0xb7, 0xfff8_0a7a, 0x1_0000_01b7, 0x1_fff8_1adb, 0x95];
         Ok(loads(&FETCH_AND_ADD))
+    },
+};
+
+/// A device's driver tells what it can do of XDP.
+pub const XDP_FEATURES: Feature = Feature {
+    name: "XDP features of devices",
+    since: (6, 3),
+    probe: || {
+        // The name of their type, among those that the kernel describes.
+        const NAME: &[u8] = b"\0xdp_features_t\0";
+        let types = fs::read("/sys/kernel/btf/vmlinux")?;
+        Ok(types.windows(NAME.len()).any(|window| window == NAME))
     },
 };
 

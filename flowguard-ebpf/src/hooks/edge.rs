@@ -27,6 +27,7 @@ use crate::{
     count, events,
     flows::{self, Place},
     judge::{self, Attempt, Which},
+    maps::PARSED,
 };
 
 /// Entry.
@@ -96,9 +97,8 @@ impl Seen<'_> {
     /// [`flowguard_common::class::Class`] by destination and port.
     #[inline(always)]
     fn class(&self) -> u32 {
-        let Segment { dst, dport, .. } = self.segment;
-        let trusted = connect::is_trusted(self.bank, dst);
-        self.settings.class(dst, *dport, trusted) as u32
+        // SAFETY: a plain number.
+        unsafe { class_of_parsed(self.bank) & FLOW_CLASS }
     }
 }
 
@@ -252,13 +252,8 @@ impl Memory {
         let Some(stamp) = self.stamp else {
             return class;
         };
-        // SAFETY: storage of the packet's socket, which the packet holds.
-        let Stamp { flags, counted, .. } = unsafe { *stamp };
-        if flags & STAMP_REDIRECTED != 0 {
-            counted & FLOW_CLASS
-        } else {
-            class
-        }
+        // SAFETY: storage of the packet's socket, which the packet holds; then plain numbers.
+        unsafe { counted_class((*stamp).flags, (*stamp).counted, class) }
     }
 
     #[inline(always)]
@@ -285,4 +280,32 @@ impl Memory {
             unsafe { flows::begin(place, seen.edge.source, seen.settings.answer_ns, &flow) };
         }
     }
+}
+
+/// The class that an attempt counts in, whose packets are of `class`, by the stamp on its socket.
+///
+/// A global function (see [`crate::judge`]): the verifier would walk the rest of the program once for
+/// each of the two.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn counted_class(flags: u32, counted: u32, class: u32) -> u32 {
+    let class = if flags & STAMP_REDIRECTED != 0 {
+        counted
+    } else {
+        class
+    };
+    class & FLOW_CLASS
+}
+
+/// The class of the packet in hand.
+///
+/// A global function (see [`crate::judge`]), for the same reason: there are many ways to each class.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn class_of_parsed(bank: u32) -> u32 {
+    let (Some(segment), Some(settings)) = (PARSED.get(0), super::settings_of(bank)) else {
+        return 0;
+    };
+    let Segment { dst, dport, .. } = segment;
+    settings.class(dst, *dport, connect::is_trusted(bank & 1, dst)) as u32
 }

@@ -1,13 +1,6 @@
 //! What is attached where: cgroup links once, devices as they come and go.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    fs::File,
-    io,
-    os::fd::AsFd as _,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, fs::File, io, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Ebpf, TestRun as _,
@@ -15,21 +8,20 @@ use aya::{
 };
 use flowguard_common::{
     flow::{FLOWS_PER_DEVICE, FLOWS_PER_SWEEP},
-    names::{MAP_EDGES, PROG_GATEWAY, PROG_SWEEP},
-    source::Edge,
+    names::{PROG_GATEWAY, PROG_SWEEP},
 };
 
 use super::{
     KernelError, Pins,
     device::{self, EdgeMethod},
-    generation::Generation,
     netdev::XdpMode,
     programs::{self, Hook, Role, Site},
-    raw::value_of,
     steps::{Step, reached},
     sys, xdp,
 };
 use crate::identity::cgroup::cgroup_id;
+
+mod exchange;
 
 /// Links coexist with others by nature; the kernel refuses BPF_F_ALLOW_MULTI on them, which aya's
 /// other modes would pass.
@@ -191,68 +183,6 @@ impl Hooks {
             xdp: None,
         };
         self.devices.insert(ifindex, device);
-        Ok(())
-    }
-
-    /// Puts our programs in the place of those that are attached to devices, before anybody has
-    /// told which devices there are.
-    pub(super) fn replace_at_devices(&mut self, maps: &Generation) -> Result<(), KernelError> {
-        let links = self.pins.links()?;
-        let devices = maps
-            .raw(MAP_EDGES)?
-            .entries()
-            .map_err(|source| KernelError::raw(MAP_EDGES, source))?;
-        for hook in self.loaded.iter().copied() {
-            // At gateways there is no program without a link.
-            let tc = match hook.site {
-                Site::Device(role, way) => Some((role, way)),
-                Site::Gateway => None,
-                Site::Cgroup | Site::Daemon => continue,
-            };
-            let program = programs::program(&mut self.object, hook.program)?;
-            let linked: BTreeSet<u32> = links
-                .iter()
-                .filter_map(|pin| programs::device_link(pin))
-                .filter(|(program, _)| *program == hook.program)
-                .map(|(_, ifindex)| ifindex)
-                .collect();
-            for ifindex in &linked {
-                let pin = self.pins.device(hook.program, *ifindex);
-                device::replace_link(program, hook.program, &pin)?;
-                reached(Step::DeviceReplaced)?;
-            }
-            let Some((role, way)) = tc else {
-                continue;
-            };
-            for (ifindex, device) in &devices {
-                let ifindex = value_of(ifindex);
-                // Programs of another role have their filter in the same place.
-                if value_of::<Edge>(device).role == role.number()
-                    && !linked.contains(&ifindex)
-                    && device::replace_filter(program, hook.program, way, ifindex)?
-                {
-                    reached(Step::DeviceReplaced)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes off what another version attached and this one does not have.
-    pub(super) fn detach_strangers(&self) -> Result<(), KernelError> {
-        for pin in self.pins.links()? {
-            let program = programs::device_link(&pin).map_or(pin.as_str(), |(program, _)| program);
-            if self.loaded.iter().any(|hook| hook.program == program) {
-                continue;
-            }
-            let path = self.pins.link(&pin);
-            let detached = sys::obj_get(&path).and_then(|link| sys::link_detach(link.as_fd()));
-            if let Err(error) = detached {
-                // Of a device that is gone; or a kernel that detaches when the pin goes.
-                tracing::debug!(%error, pin, "detaching");
-            }
-            unpin(&path)?;
-        }
         Ok(())
     }
 

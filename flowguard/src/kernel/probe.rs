@@ -5,12 +5,9 @@ use aya::{
     sys::{BpfHelper, is_helper_supported, is_program_supported},
 };
 
-use flowguard_common::names::PROG_GATEWAY;
-use nix::net::if_::if_nameindex;
-
-use super::{EdgeMethod, Pins, netdev, sys, trial};
+use super::{EdgeMethod, gateway, sys, trial};
 use crate::{
-    config::{Config, EdgeAttach, GatewayMode},
+    config::{Config, EdgeAttach},
     control::api::{Check, CheckState, Doctor, ProgramCheck},
     daemon,
     identity::{cgroup, netns},
@@ -77,7 +74,7 @@ pub fn report(config: &Config) -> Doctor {
         cookie(),
     ];
     if config.gateway.is_used() {
-        checks.extend(gateways(config));
+        checks.extend(gateway::checks(config));
     }
     Doctor {
         kernel,
@@ -86,7 +83,12 @@ pub fn report(config: &Config) -> Doctor {
     }
 }
 
-fn check(name: &str, state: CheckState, detail: impl Into<String>, advice: Option<&str>) -> Check {
+pub(super) fn check(
+    name: &str,
+    state: CheckState,
+    detail: impl Into<String>,
+    advice: Option<&str>,
+) -> Check {
     Check {
         name: name.to_owned(),
         state,
@@ -318,80 +320,6 @@ fn cookie() -> Check {
             "not told apart: a container that no pattern and no device identifies is \
              counted as the host user of the same uid",
             Some("make sure that the `[[container]]` patterns match all your containers"),
-        ),
-    }
-}
-
-/// One check for each interface that is a gateway by its name.
-fn gateways(config: &Config) -> Vec<Check> {
-    let interfaces = match if_nameindex() {
-        Ok(interfaces) => interfaces,
-        Err(error) => {
-            let detail = format!("this host's interfaces cannot be listed: {error}");
-            return vec![check("gateway", CheckState::Missing, detail, None)];
-        }
-    };
-    let checks: Vec<_> = interfaces
-        .iter()
-        .filter_map(|interface| Some((interface.index(), interface.name().to_str().ok()?)))
-        .filter(|(_, name)| config.gateway.matches(name))
-        .map(|(ifindex, name)| gateway(config, ifindex, name))
-        .collect();
-    if checks.is_empty() {
-        let detail = "no interface fits `[gateway] interfaces`";
-        let advice = "`ip link` lists the interfaces there are";
-        return vec![check("gateway", CheckState::Degraded, detail, Some(advice))];
-    }
-    checks
-}
-
-/// Asks, and tries nothing: attaching interrupts traffic on many network cards.
-fn gateway(config: &Config, ifindex: u32, name: &str) -> Check {
-    let pin = Pins::new(&config.paths.pins).device(PROG_GATEWAY, ifindex);
-    let about = format!("gateway {name}");
-    let ask = |state, detail: String, advice| check(&about, state, detail, advice);
-    match netdev::attached(ifindex) {
-        Ok(Some(mode)) if pin.exists() => {
-            let detail = format!("guarded, {} XDP", mode.name());
-            return ask(CheckState::Ok, detail, None);
-        }
-        Ok(Some(_)) => {
-            let advice = "stop what loaded it, or take the interface out of `[gateway] interfaces`";
-            let detail = "runs another XDP program, and an interface runs one only".to_owned();
-            return ask(CheckState::Missing, detail, Some(advice));
-        }
-        Ok(None) => {}
-        Err(error) => {
-            let detail = format!("cannot be asked: {error}");
-            return ask(CheckState::Missing, detail, None);
-        }
-    }
-    let native = netdev::takes_native(ifindex);
-    match (native, config.gateway.mode) {
-        (Ok(Some(true)), GatewayMode::Auto | GatewayMode::Native) => ask(
-            CheckState::Ok,
-            "its driver runs XDP natively".to_owned(),
-            None,
-        ),
-        (_, GatewayMode::Generic) => ask(
-            CheckState::Ok,
-            "generic XDP, as configured".to_owned(),
-            None,
-        ),
-        (Ok(Some(false)), GatewayMode::Auto) => ask(
-            CheckState::Degraded,
-            "its driver does not run XDP: generic XDP, which costs more for each packet".to_owned(),
-            None,
-        ),
-        (Ok(Some(false)), GatewayMode::Native) => ask(
-            CheckState::Missing,
-            "its driver does not run XDP natively".to_owned(),
-            Some("set `[gateway] mode` to \"auto\""),
-        ),
-        (Ok(None) | Err(_), _) => ask(
-            CheckState::Degraded,
-            "this kernel does not tell whether its driver runs XDP natively (Linux 6.3)".to_owned(),
-            Some("start flowguard: `flowguard status` tells how it was attached"),
         ),
     }
 }

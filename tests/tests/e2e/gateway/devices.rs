@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use flowguard_tests::{
     config::Config,
     container::Container,
+    feature,
     foreign_xdp::ForeignXdp,
     guard::Guard,
     lab::Lab,
@@ -157,6 +158,7 @@ fn an_edge_is_no_gateway() -> Result<()> {
 
 #[test]
 fn doctor_says_whether_the_driver_runs_xdp() -> Result<()> {
+    feature::XDP_FEATURES.require()?;
     let lab = Lab::new()?;
     let _lan = Lan::new(&lab, GATEWAY)?;
     let guard = Guard::stopped(&lab, &gateways(Config::observe(&lab), "native"))?;
