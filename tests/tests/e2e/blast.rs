@@ -83,7 +83,7 @@ fn evidence_arrives(blocked: bool, count: u64) -> Result<f64> {
 
 #[test]
 fn bypass_35_a_flood_of_connections_does_not_hold_up_anothers_evidence() -> Result<()> {
-    let rate = evidence_arrives(false, 12_000)?;
+    let rate = evidence_arrives(false, 40_000)?;
     // Less is no flood; the machine may be busy with other tests.
     ensure!(rate > 500.0, "{rate:.0} a second");
     Ok(())

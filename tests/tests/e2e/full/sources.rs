@@ -125,6 +125,14 @@ fn a_crowd_that_finds_no_room_does_not_fill_the_daemons_memory() -> Result<()> {
     let guard = Guard::start(&lab, &config)?;
     let crowd = Crowd::of(&lab);
     crowd.users(0, NEWCOMERS)?.all_connected(NEWCOMERS)?;
+    // All of them may have come before the last place was taken.
+    until("somebody to find no room", TOLD, || {
+        crowd.users(2 * ROOM, 4)?.all_connected(4)?;
+        let sources = guard.status()?.tables.get("sources").copied();
+        let sources = sources.context("no such table")?;
+        ensure!(sources.refused > 0, "{sources:?}");
+        Ok(())
+    })?;
     is_announced(&guard, "sources", "kernel.max_sources")?;
     // Everybody's every attempt is an event now, since nobody can be registered.
     let before = guard.status()?;
