@@ -44,7 +44,7 @@ enum Command {
 ///
 /// Kernels come from Debian's packages and are kept under `target/vm`; nothing is installed but
 /// qemu and a few tools. The machines are emulated: they need nothing of this machine's kernel or
-/// processor, and no root. A run of all tests writes its results into docs/kernels.md.
+/// processor, and no root. What comes of it is written into docs/kernels.md.
 #[derive(Args, Debug)]
 struct TestOptions {
     /// Kernels to test on; all of them if none is named.
@@ -184,15 +184,15 @@ fn conclude(
             out::say(format_args!("{test} on {kernel}:\n{why}"));
             wrong.push(format!("{kernel}: {test}"));
         }
-        table.take(*kernel, &report.tests);
+        table.take(*kernel, &report.tests, true);
     }
     out::show(&table.render(kernels));
-    if options.filter.is_empty() && options.skip.is_empty() && !options.no_table {
+    if !options.no_table {
         let found: Vec<_> = reports
             .iter()
             .map(|(kernel, report)| (*kernel, &report.tests))
             .collect();
-        table::write(&found)?;
+        table::write(&found, options.filter.is_empty() && options.skip.is_empty())?;
     }
 
     let counts: Vec<_> = reports

@@ -17,10 +17,18 @@ const UNKNOWN: &str = "";
 pub(crate) struct Table(BTreeMap<String, BTreeMap<Kernel, String>>);
 
 impl Table {
-    /// Takes what a kernel's tests came to, in the place of what was known of that kernel.
-    pub(crate) fn take(&mut self, kernel: Kernel, outcomes: &BTreeMap<String, Outcome>) {
-        for cells in self.0.values_mut() {
-            cells.remove(&kernel);
+    /// Takes what a kernel's tests came to. If they are all there are, nothing else that was known
+    /// of that kernel is kept.
+    pub(crate) fn take(
+        &mut self,
+        kernel: Kernel,
+        outcomes: &BTreeMap<String, Outcome>,
+        are_all: bool,
+    ) {
+        if are_all {
+            for cells in self.0.values_mut() {
+                cells.remove(&kernel);
+            }
         }
         for (test, outcome) in outcomes {
             let cell = match outcome {
@@ -96,15 +104,20 @@ fn header(kernels: &[Kernel]) -> Vec<String> {
     ["test".to_owned()].into_iter().chain(series).collect()
 }
 
-/// Puts what was found into the documentation, where it leaves the other kernels' columns alone.
-pub(crate) fn write(found: &[(Kernel, &BTreeMap<String, Outcome>)]) -> Result<()> {
+/// Puts what was found into the documentation, where it leaves the other kernels' columns alone, and
+/// other tests' rows unless all were run.
+pub(crate) fn write(found: &[(Kernel, &BTreeMap<String, Outcome>)], are_all: bool) -> Result<()> {
     let path = paths::root().join("docs/kernels.md");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let text = put(&text, found).with_context(|| path.display().to_string())?;
+    let text = put(&text, found, are_all).with_context(|| path.display().to_string())?;
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn put(text: &str, found: &[(Kernel, &BTreeMap<String, Outcome>)]) -> Result<String> {
+fn put(
+    text: &str,
+    found: &[(Kernel, &BTreeMap<String, Outcome>)],
+    are_all: bool,
+) -> Result<String> {
     let (before, rest) = text
         .split_once(BEGIN)
         .context("there is no mark where the table begins")?;
@@ -113,7 +126,7 @@ fn put(text: &str, found: &[(Kernel, &BTreeMap<String, Outcome>)]) -> Result<Str
         .context("there is no mark where the table ends")?;
     let mut table = Table::parse(old);
     for (kernel, outcomes) in found {
-        table.take(*kernel, outcomes);
+        table.take(*kernel, outcomes, are_all);
     }
     Ok(format!(
         "{before}{BEGIN}{}{END}{after}",
@@ -144,13 +157,13 @@ mod tests {
         ]);
         let text = format!("# Kernels\n\n{BEGIN}{END}\n\nMore.\n");
         let both = [(Kernel::Bookworm, &old), (Kernel::Sid, &old)];
-        let text = put(&text, &both).unwrap();
+        let text = put(&text, &both, true).unwrap();
         let new = outcomes(&[
             ("edge::clsact", Outcome::Passed),
             ("count::all", Outcome::Failed("why".to_owned())),
         ]);
         let one = [(Kernel::Sid, &new)];
-        let text = put(&text, &one).unwrap();
+        let text = put(&text, &one, true).unwrap();
         let expected = "\
 # Kernels
 
@@ -165,8 +178,10 @@ mod tests {
 More.
 ";
         assert_eq!(text, expected);
-        assert_eq!(put(&text, &one).unwrap(), expected, "it is stable");
-        let text = put(&text, &[(Kernel::Bookworm, &new)]).unwrap();
+        assert_eq!(put(&text, &one, true).unwrap(), expected, "it is stable");
+        let some = put(&text, &[(Kernel::Bookworm, &new)], false).unwrap();
+        assert!(some.contains("edge::gone"), "it was not asked: {some}");
+        let text = put(&text, &[(Kernel::Bookworm, &new)], true).unwrap();
         assert!(
             !text.contains("edge::gone"),
             "a test that is gone leaves no row: {text}"
@@ -175,6 +190,6 @@ More.
 
     #[test]
     fn a_page_without_marks_is_left_alone() {
-        assert!(put("# Kernels\n", &[]).is_err());
+        assert!(put("# Kernels\n", &[], true).is_err());
     }
 }
