@@ -134,7 +134,7 @@ fn a_severed_connection_goes_on_when_its_time_is_over() -> Result<()> {
     let web = Container::new(&lab, "web", WEB.1)?;
     let mut guard = guard_of_web(&lab, &Config::observe(&lab))?;
     let mut sessions = of_container(&lab, &servers, (&web, &web.place()))?;
-    guard.ok(&["block", WEB.0, "--sever", "--for", "6s"])?;
+    guard.ok(&["block", WEB.0, "--sever", "--for", "10s"])?;
     // The kernel keeps the time by itself.
     guard.kill()?;
     are_stopped(&mut sessions)?;
