@@ -1,5 +1,7 @@
 //! Gateways that come, go, and belong to somebody else.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use flowguard_tests::{
     config::Config,
@@ -12,7 +14,7 @@ use flowguard_tests::{
     wait::{SOON, until},
 };
 
-use super::{A, GATEWAY, await_gateway, gateways, start};
+use super::{A, B, GATEWAY, await_gateway, gateways, start};
 
 /// Waits for a warning with these words, or for its end.
 fn await_warning(guard: &Guard<'_>, words: &str, there: bool) -> Result<()> {
@@ -64,6 +66,37 @@ fn the_gateway_outlives_the_daemon_natively() -> Result<()> {
 #[test]
 fn the_gateway_outlives_the_daemon_generically() -> Result<()> {
     the_gateway_outlives_the_daemon("generic")
+}
+
+#[test]
+fn no_count_is_lost_while_maps_are_replaced_by_larger_ones() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let lan = Lan::new(&lab, GATEWAY)?;
+    let mut guard = start(&lab, Config::observe(&lab), "native")?;
+    guard.ok(&["block", B.1])?;
+    let client = lan.client(&[A.0]).count(4_000).concurrency(2);
+    for room in [2_048, 1_024] {
+        let config = Config::observe(&lab).extra(&format!(
+            "[kernel]\nmax_edges = {room}\nmax_identities = {}\n",
+            room * 32
+        ));
+        guard.configure(&gateways(config, "native").to_string())?;
+        let running = client.start()?;
+        guard.terminate()?;
+        guard.restart()?;
+        await_gateway(&guard, "native")?;
+        running.outcome()?.all_connected(4_000)?;
+        let usage = guard.status()?.tables;
+        ensure!(usage["edges"].capacity == room, "{usage:?}");
+        ensure!(usage["addresses"].used == 2, "{usage:?}");
+        let blocked = lan.client(&[B.0]).timeout(Duration::from_millis(300));
+        blocked.run()?.all_timed_out(1)?;
+    }
+    guard.expect_attempts(A.1, "direct", 8_000)?;
+    let totals = guard.expect_attempts(B.1, "direct", 2)?;
+    assert_eq!(totals.denied, 2);
+    guard.expect_sum(8_002)
 }
 
 #[test]
