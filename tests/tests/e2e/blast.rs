@@ -37,7 +37,9 @@ fn evidence_arrives(blocked: bool, count: u64) -> Result<f64> {
         guard.ok(&["block", WWW.1])?;
     }
     let begun = Instant::now();
-    let blast = www.count(count).concurrency(4).start()?;
+    // To several servers, or its ports would run out.
+    let servers = ["198.18.2.1-198.18.2.9"];
+    let blast = www.to(&servers).count(count).concurrency(4).start()?;
     until("the blast to be under way", IN_TIME, || {
         let attempts = guard.totals(WWW.1, "direct")?.attempts;
         ensure!(attempts > count / 20, "{attempts}");
