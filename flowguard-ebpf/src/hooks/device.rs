@@ -6,12 +6,14 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use flowguard_common::{
+    counters::Stat,
     packet::{self, Kind, Packet, Segment},
     source::Edge,
     stamp::Stamp,
 };
 
 use crate::{
+    count,
     frame::Skb,
     maps::{EDGES, PARSED, STAMPS},
 };
@@ -63,6 +65,27 @@ unsafe extern "C" fn parse_skb(skb: *mut __sk_buff, link: u32) -> u32 {
         unsafe { *parsed = segment };
     }
     kind as u32
+}
+
+/// Whether a packet that a tenant sent is looked at any further; counts those that cannot be.
+#[inline(always)]
+pub(crate) fn is_looked_at(kind: Kind) -> bool {
+    match kind {
+        Kind::Tcp => true,
+        Kind::Other => false,
+        Kind::HiddenFlags | Kind::HiddenPort => {
+            count::stat(Stat::HiddenPort);
+            true
+        }
+        Kind::Encapsulated => {
+            count::stat(Stat::Encapsulated);
+            false
+        }
+        Kind::Unparsed => {
+            count::stat(Stat::Unparsed);
+            false
+        }
+    }
 }
 
 /// For the verifier: the map has its one element.

@@ -39,18 +39,8 @@ fn edge(ctx: TcContext) -> i32 {
         return PASS;
     };
     let (kind, segment) = device::parse(&ctx, edge);
-    match kind {
-        Kind::Tcp => {}
-        Kind::Other => return PASS,
-        Kind::HiddenFlags | Kind::HiddenPort => count::stat(Stat::HiddenPort),
-        Kind::Encapsulated => {
-            count::stat(Stat::Encapsulated);
-            return PASS;
-        }
-        Kind::Unparsed => {
-            count::stat(Stat::Unparsed);
-            return PASS;
-        }
+    if !device::is_looked_at(kind) {
+        return PASS;
     }
     let Some((bank, settings)) = super::settings() else {
         return PASS;

@@ -47,18 +47,8 @@ fn gateway(ctx: XdpContext) -> u32 {
     };
     // SAFETY: the kernel's context.
     let kind = Kind::from_code(unsafe { parse_xdp(ctx.ctx, device.link) });
-    match kind {
-        Kind::Tcp => {}
-        Kind::Other => return PASS,
-        Kind::HiddenFlags | Kind::HiddenPort => count::stat(Stat::HiddenPort),
-        Kind::Encapsulated => {
-            count::stat(Stat::Encapsulated);
-            return PASS;
-        }
-        Kind::Unparsed => {
-            count::stat(Stat::Unparsed);
-            return PASS;
-        }
+    if !device::is_looked_at(kind) {
+        return PASS;
     }
     let (Some((bank, settings)), Some(segment)) = (super::settings(), PARSED.get(0)) else {
         return PASS;
