@@ -90,6 +90,16 @@ impl<'lab> Container<'lab> {
         ])
     }
 
+    /// Waits until both ends of the veth speak IPv6: the kernel may take a second to notice that
+    /// they are connected (`linkwatch`), and who tries before loses a SYN.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub fn await_ipv6(&self) -> Result<()> {
+        self.lab.host().await_ipv6(&self.interface)?;
+        self.netns.await_ipv6("eth0")
+    }
+
     /// Deletes the veth.
     ///
     /// # Errors

@@ -99,6 +99,15 @@ impl Lab {
         &self.pins
     }
 
+    /// Waits until host and world speak IPv6 with each other.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub fn await_ipv6(&self) -> Result<()> {
+        self.host.await_ipv6(UPLINK)?;
+        self.world.await_ipv6(UPLINK)
+    }
+
     /// Starts a sink in the world on all of [`PORTS`].
     ///
     /// # Errors

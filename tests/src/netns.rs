@@ -10,10 +10,14 @@ use std::{
     thread,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::{place::Place, process::run, wait::SOON};
+use crate::{
+    place::Place,
+    process::run,
+    wait::{SOON, until},
+};
 
 /// A network namespace.
 #[derive(Clone, Debug)]
@@ -69,6 +73,22 @@ impl Netns {
     pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
         let path = format!("/proc/sys/{name}");
         self.enter(|| fs::write(&path, value).with_context(|| format!("{path}={value}")))
+    }
+
+    /// Waits until an interface has its link-local address, which it gets when it can be used.
+    ///
+    /// # Errors
+    /// When it has none in time.
+    pub fn await_ipv6(&self, interface: &str) -> Result<()> {
+        let read = || Ok(fs::read_to_string("/proc/thread-self/net/if_inet6")?);
+        until("a link-local address", SOON, || {
+            let addresses = self.enter(read)?;
+            let is_ready = addresses
+                .lines()
+                .any(|line| line.starts_with("fe80") && line.ends_with(&format!(" {interface}")));
+            ensure!(is_ready, "{interface} has none of {addresses:?}");
+            Ok(())
+        })
     }
 
     /// Runs `ip` commands, one a line, inside the namespace.

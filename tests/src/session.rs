@@ -82,6 +82,8 @@ impl<'lab> Session<'lab> {
         to: &str,
     ) -> Result<Self> {
         static NUMBERS: AtomicU32 = AtomicU32::new(0);
+        // Whose SYN is lost waits for seconds before it repeats anything else (RFC 6298).
+        lab.await_ipv6()?;
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let path = lab.dir().join(format!("talk-{number}.sock"));
         let listener = UnixListener::bind(&path)?;

@@ -41,6 +41,7 @@ fn of_container<'lab>(
     servers: &Servers,
     (container, place): (&Container<'_>, &Place),
 ) -> Result<Vec<Session<'lab>>> {
+    container.await_ipv6()?;
     let open = |to: &&str| Session::open(lab, servers, (place, container.netns()), to);
     [V4, V6].iter().map(open).collect()
 }
