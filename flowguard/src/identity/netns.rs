@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io,
     os::{fd::AsRawFd, unix::net::UnixDatagram},
+    sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
@@ -67,21 +68,34 @@ getsockopt_impl!(
 );
 
 /// Tells the cookies of network namespaces, as `bpf_get_netns_cookie` reports them.
+#[derive(Clone)]
 enum Teller {
     /// `SO_NETNS_COOKIE` (`sock_getsockopt` in `net/core/sock.c`), Linux 5.14.
     Sockets,
     /// A program, which is told since Linux 5.7.
-    Program(Box<NetnsProbe>),
+    Program(Arc<NetnsProbe>),
 }
+
+/// Who tells, once somebody was asked: a program takes long to load, and a new device's owner is
+/// wanted at once.
+static TELLER: Mutex<Option<Teller>> = Mutex::new(None);
 
 impl Teller {
     /// None if nobody tells: guarding goes on without telling namespaces apart.
+    fn get() -> Result<Option<Self>, NetnsError> {
+        let mut known = TELLER.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() {
+            *known = Self::new()?;
+        }
+        Ok(known.clone())
+    }
+
     fn new() -> Result<Option<Self>, NetnsError> {
         if is_told_to_sockets()? {
             return Ok(Some(Self::Sockets));
         }
         match NetnsProbe::attach() {
-            Ok(probe) => Ok(Some(Self::Program(Box::new(probe)))),
+            Ok(probe) => Ok(Some(Self::Program(Arc::new(probe)))),
             Err(error) => {
                 tracing::warn!(%error, "network namespaces are not told apart");
                 Ok(None)
@@ -97,6 +111,8 @@ impl Teller {
                 Ok(cookie) => Ok(Some(cookie)),
                 Err(error) => {
                     tracing::warn!(%error, "a network namespace is not told from others");
+                    // This process may have been moved out of the cgroup where the program is.
+                    *TELLER.lock().unwrap_or_else(PoisonError::into_inner) = None;
                     Ok(None)
                 }
             },
@@ -110,7 +126,7 @@ impl Teller {
 /// # Errors
 /// No socket is to be had.
 pub fn own_cookie() -> Result<Option<u64>, NetnsError> {
-    Ok(match Teller::new()? {
+    Ok(match Teller::get()? {
         Some(teller) => teller.own()?,
         None => None,
     })
@@ -142,7 +158,7 @@ pub(super) fn cookies(namespaces: &[&File]) -> Result<Vec<Option<u64>>, NetnsErr
     if namespaces.is_empty() {
         return Ok(Vec::new());
     }
-    let Some(teller) = Teller::new()? else {
+    let Some(teller) = Teller::get()? else {
         return Ok(vec![None; namespaces.len()]);
     };
     let visit = || {

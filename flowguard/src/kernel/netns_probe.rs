@@ -2,8 +2,7 @@
 //! to 5.13, before `SO_NETNS_COOKIE`.
 //!
 //! A program at the cgroup that this process is in notes the cookie of the namespace in which one
-//! of its threads calls `connect()` on a UDP socket, which sends nothing. It is there only while
-//! somebody asks.
+//! of its threads calls `connect()` on a UDP socket, which sends nothing.
 
 use std::{
     fs::File,
