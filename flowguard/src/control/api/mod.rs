@@ -1,0 +1,20 @@
+//! What goes over the control socket, and what `--json` prints: the same types, so that the names
+//! are stable and documented in one place.
+
+mod check;
+mod failure;
+mod order;
+mod source;
+mod status;
+mod verdict;
+
+pub use self::{
+    check::{Check, CheckState, ConfigReport, Doctor, ProgramCheck},
+    failure::{Failure, FailureCode},
+    order::{
+        MAX_ORDER_SECONDS, MAX_REASON_BYTES, OrderRequest, Reloaded, UnblockRequest, Unblocked,
+    },
+    source::{Event, FollowLine, Process, Reply, Source, SourceDetail},
+    status::{Status, TableUse},
+    verdict::{ActionName, Ended, Limit, Observation, VerdictRecord},
+};

@@ -1,0 +1,61 @@
+//! The daemon as a whole.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ClassName, Mode, Totals};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// Since when this daemon runs.
+    pub started: Timestamp,
+    /// The mode in force.
+    pub mode: Mode,
+    /// File the configuration came from; none: the embedded default.
+    pub config: Option<String>,
+    /// When the configuration in force was loaded.
+    pub config_loaded: Timestamp,
+    /// Where programs, links and maps are pinned.
+    pub pins: String,
+    /// Hooks that are attached: programs at the cgroup, and `edge NAME` for each edge device.
+    pub hooks: Vec<String>,
+    /// Whether this daemon found a running guard and took it over.
+    pub adopted: bool,
+    /// Registered sources.
+    pub sources: u64,
+    /// Sources there is room for.
+    pub source_capacity: u64,
+    /// Verdicts in force.
+    pub verdicts: u64,
+    /// Hosts that take redirected mail, `address:port`.
+    #[serde(default)]
+    pub smarthosts: Vec<String>,
+    /// Attempts of all sources, by class.
+    pub totals: BTreeMap<ClassName, Totals>,
+    /// What the kernel programs count about themselves.
+    pub kernel: BTreeMap<String, u64>,
+    /// Events of the kernel that this daemon took in.
+    pub events_received: u64,
+    /// How full the kernel's tables are.
+    pub tables: BTreeMap<String, TableUse>,
+    /// What is wrong, in plain words; empty is well.
+    pub warnings: Vec<String>,
+}
+
+/// How full a table of the kernel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableUse {
+    /// Entries there are.
+    pub used: u64,
+    /// Entries there is room for.
+    pub capacity: u64,
+    /// How often this daemon wanted one more and there was no room; who asks again counts again.
+    pub refused: u64,
+}

@@ -1,0 +1,148 @@
+//! Verdicts, with what they rest on.
+
+use flowguard_common::verdict::Rate;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::source::{Event, Reply};
+use crate::model::{ClassName, Mode};
+
+/// What a verdict does, from the mildest to the gravest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActionName {
+    /// Everything passes.
+    Allow,
+    /// What goes to a new destination and exceeds a rate is refused.
+    NewDestinations,
+    /// What exceeds a rate is refused.
+    Limit,
+    /// New connections go to the smarthost.
+    Redirect,
+    /// New connections are refused.
+    Block,
+    /// New connections are refused, and packets of open ones dropped.
+    Sever,
+}
+
+impl ActionName {
+    /// All of them, in the order of their gravity.
+    pub const ALL: [Self; 6] = [
+        Self::Allow,
+        Self::NewDestinations,
+        Self::Limit,
+        Self::Redirect,
+        Self::Block,
+        Self::Sever,
+    ];
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::NewDestinations => "new-destinations",
+            Self::Limit => "limit",
+            Self::Redirect => "redirect",
+            Self::Block => "block",
+            Self::Sever => "sever",
+        }
+    }
+
+    /// Whether it comes with a rate.
+    pub const fn has_rate(self) -> bool {
+        matches!(self, Self::Limit | Self::NewDestinations)
+    }
+}
+
+impl std::fmt::Display for ActionName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// One observation a verdict rests on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// What was measured: `attempts`, `destinations`, …
+    pub what: String,
+    /// Its value within the window.
+    pub value: u64,
+    /// The rule's limit that it reached.
+    pub limit: u64,
+    /// The window, seconds.
+    pub window_seconds: u64,
+}
+
+/// A verdict with its explanation: an element of `GET /v1/verdicts`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerdictRecord {
+    /// Number of the record.
+    pub record: u64,
+    /// Against whom, `kind:name`, unescaped.
+    pub source: String,
+    /// In which class.
+    pub class: ClassName,
+    /// What is done.
+    pub action: ActionName,
+    /// The rule that asked for it, or none when an operator did.
+    pub rule: Option<String>,
+    /// The rate of a `limit` or of `new-destinations`.
+    #[serde(default)]
+    pub limit: Option<Limit>,
+    /// Who ordered it: `policy`, `uid:0`.
+    pub by: String,
+    /// An operator's reason.
+    pub reason: Option<String>,
+    /// The mode in which it was made.
+    pub mode: Mode,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; none: until somebody lifts it.
+    pub until: Option<Timestamp>,
+    /// When it was lifted or replaced before its time, and by whom.
+    pub ended: Option<Ended>,
+    /// What it rests on.
+    pub observations: Vec<Observation>,
+    /// Attempts from around that time.
+    pub events: Vec<Event>,
+    /// Replies from around that time.
+    #[serde(default)]
+    pub replies: Vec<Reply>,
+}
+
+/// A rate: so many at once, then one per interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Connections at once.
+    pub burst: u64,
+    /// Nanoseconds between two in the long run.
+    pub interval_ns: u64,
+}
+
+impl From<Rate> for Limit {
+    fn from(rate: Rate) -> Self {
+        Self {
+            burst: rate.burst,
+            interval_ns: rate.interval_ns,
+        }
+    }
+}
+
+impl From<Limit> for Rate {
+    fn from(limit: Limit) -> Self {
+        Self {
+            interval_ns: limit.interval_ns,
+            burst: limit.burst,
+        }
+    }
+}
+
+/// How a verdict ended before its time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When.
+    pub at: Timestamp,
+    /// By whom or what.
+    pub by: String,
+}
