@@ -35,7 +35,7 @@ fn rule(name: &str, window: Duration, min_attempts: u64, min_destinations: u64) 
             of_at_least: 0,
         })
         .collect(),
-        ladder: Ladder::single(RuleAction::Block, secs(3600)),
+        ladder: Ladder::single(Step::new(RuleAction::Block, secs(3600))),
     }
 }
 
@@ -256,16 +256,16 @@ fn new_rules_see_what_the_old_ones_remember() {
 
 /// What one source does before a tick.
 #[derive(Clone, Copy, Debug)]
-struct Step {
+struct Act {
     attempts: u64,
     destinations: u64,
     exempt: bool,
     under_verdict: bool,
 }
 
-fn steps() -> impl Strategy<Value = Vec<(u64, [Step; 3])>> {
+fn steps() -> impl Strategy<Value = Vec<(u64, [Act; 3])>> {
     let step = (0_u64..12, 0_u64..6, 0_u8..20, 0_u8..20).prop_map(
-        |(attempts, destinations, exempt, verdict)| Step {
+        |(attempts, destinations, exempt, verdict)| Act {
             attempts,
             destinations: destinations.min(attempts),
             exempt: exempt == 0,
@@ -283,7 +283,7 @@ struct Reference {
 }
 
 impl Reference {
-    fn note(&mut self, source: u32, now: Duration, step: Step) {
+    fn note(&mut self, source: u32, now: Duration, step: Act) {
         let unjudged = step.exempt || step.under_verdict;
         let before = self.unjudged.insert(source, unjudged).unwrap_or(false);
         let growth = self.growth.entry(source).or_default();
