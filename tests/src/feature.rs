@@ -89,6 +89,13 @@ pub const XDP_FEATURES: Feature = Feature {
     },
 };
 
+/// Several paths for one connection, which Linux has had since 5.6, and Debian's since 5.16.
+pub const MPTCP: Feature = Feature {
+    name: "MPTCP as Debian builds it",
+    since: (5, 16),
+    probe: || Ok(fs::exists("/proc/sys/net/mptcp")?),
+};
+
 /// A tenant's own nftables see what leaves its devices.
 pub const NETDEV_EGRESS: Feature = Feature {
     name: "the netdev egress hook of nftables",
