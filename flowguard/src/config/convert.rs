@@ -3,7 +3,6 @@
 use std::{collections::HashSet, time::Duration};
 
 use flowguard_common::{fanout::FANOUT_BITS, names::MAX_TRUSTED};
-use serde_spanned::Spanned;
 
 use super::{
     Ceilings, Config, Exempt, Guard, Kernel, Paths, Policy, Uplinks,
@@ -19,7 +18,7 @@ use super::{
 };
 use crate::{
     model::ClassName,
-    policy::{Rule, RuleAction},
+    policy::{self, Bound, Condition, Ladder, Measure, Rule, RuleAction},
 };
 
 /// Trusted networks that can be configured: one bank of the kernel's table, less room for the
@@ -76,7 +75,10 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         uplinks: uplinks?,
         exempt: exempt?,
         containers,
-        rules: rules?,
+        judgement: policy::Policy {
+            rules: rules?,
+            ..policy::Policy::default()
+        },
     })
 }
 
@@ -245,16 +247,24 @@ fn rule(
     let name = check.name("rule.name", &raw.name, names);
     let sources = check.sources("rule.sources", &raw.sources);
     let window = check.duration("rule.window", &raw.window, SECOND, MAX_WINDOW);
-    let mut minimum = |key, value: &Option<Spanned<i64>>, max| match value {
-        Some(value) => check.integer(key, value, 1, max),
-        None => Some(0),
-    };
-    let min_attempts = minimum("rule.min_attempts", &raw.min_attempts, 1_000_000_000);
-    let min_destinations = minimum(
-        "rule.min_destinations",
-        &raw.min_destinations,
-        MAX_DESTINATIONS,
-    );
+    let minimums = [
+        ("attempts", &raw.min_attempts, 1_000_000_000),
+        ("destinations", &raw.min_destinations, MAX_DESTINATIONS),
+    ];
+    let mut when = Vec::new();
+    for (what, value, max) in minimums {
+        let Some(value) = value else { continue };
+        let limit = check.integer::<u32>(&format!("rule.min_{what}"), value, 1, max);
+        if let (Some(limit), Some(within), Ok(what)) = (limit, window, what.parse::<Measure>()) {
+            when.push(Condition {
+                what,
+                within,
+                before: Duration::ZERO,
+                bound: Bound::AtLeast(limit.into()),
+                of_at_least: 0,
+            });
+        }
+    }
     if raw.min_attempts.is_none() && raw.min_destinations.is_none() {
         let message = "it has no minimum and would fit nobody: \
                        write min_attempts, min_destinations or both";
@@ -266,11 +276,10 @@ fn rule(
         name: name?,
         sources: sources?,
         class: raw.class,
-        window: window?,
-        min_attempts: min_attempts?,
-        min_destinations: min_destinations?,
-        action: action?,
-        duration: duration?,
+        groups: Vec::new(),
+        packages: Vec::new(),
+        when: window.map(|_| when)?,
+        ladder: Ladder::single(action?, duration?),
     })
 }
 

@@ -35,14 +35,14 @@ pub use self::{
 };
 use crate::{
     model::{ClassName, Mode, SourceName},
-    policy::{Rule, SourceGlobs},
+    policy::SourceGlobs,
 };
 
 /// The reference file: every setting with its default and what it means.
 pub const REFERENCE: &str = include_str!("../../../packaging/flowguard.toml");
 
 /// A configuration that makes sense.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The file it came from; none: no file.
     pub origin: Option<PathBuf>,
@@ -70,8 +70,8 @@ pub struct Config {
     pub exempt: Vec<Exempt>,
     /// Cgroups that are containers.
     pub containers: ContainerPatterns,
-    /// When somebody is stopped, in the order in which rules are tried.
-    pub rules: Vec<Rule>,
+    /// When somebody is stopped, and what is weighed how.
+    pub judgement: crate::policy::Policy,
 }
 
 /// `[paths]`; all of them absolute.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::RuleAction;
+use crate::policy::{Bound, Ladder, RuleAction};
 
 fn parse(text: &str) -> Config {
     Config::parse(text, None).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -97,9 +97,9 @@ fn every_optional_key_is_explained_in_the_reference() {
 #[test]
 fn shipped_rules_never_judge_by_rate_alone_and_spare_mail_servers() {
     let config = parse("");
-    assert!(!config.rules.is_empty());
-    for rule in &config.rules {
-        assert!(rule.min_attempts >= 30 && rule.min_destinations >= 30);
+    assert!(!config.judgement.rules.is_empty());
+    for rule in &config.judgement.rules {
+        assert!(rule.when.iter().any(|condition| !condition.what.is_rate()));
         assert_ne!(rule.class, ClassName::Relay);
     }
     for user in ["root", "postfix", "Debian-exim", "stalwart-mail"] {
@@ -186,13 +186,17 @@ fn what_is_written_replaces_the_default_and_the_rest_stays() {
         Some(hourly(300, 600))
     );
     assert_eq!(config.ceilings.of(ClassName::Relay), None);
-    let [rule] = config.rules.as_slice() else {
-        panic!("{:?}", config.rules)
+    let [rule] = config.judgement.rules.as_slice() else {
+        panic!("{:?}", config.judgement.rules)
     };
-    assert_eq!((rule.min_attempts, rule.min_destinations), (0, 50));
-    assert_eq!(rule.action, RuleAction::Limit(hourly(10, 10)));
-    assert_eq!(rule.window, Duration::from_mins(10));
-    assert_eq!(rule.duration, Duration::from_hours(2));
+    let [condition] = rule.when.as_slice() else {
+        panic!("{rule:?}")
+    };
+    assert_eq!(condition.what.name(), "destinations");
+    assert_eq!(condition.bound, Bound::AtLeast(50.0));
+    assert_eq!(condition.within, Duration::from_mins(10));
+    let limit = RuleAction::Limit(hourly(10, 10));
+    assert_eq!(rule.ladder, Ladder::single(limit, Duration::from_hours(2)));
     assert_eq!(config.containers, parse("").containers);
 }
 
@@ -496,7 +500,10 @@ fn every_action_can_be_asked_for() {
         ),
     ] {
         let config = parse(&(hosts.to_owned() + &rule("'block'", action)));
-        assert_eq!(config.rules[0].action, expected);
+        assert_eq!(
+            config.judgement.rules[0].ladder.steps[0].action,
+            Some(expected)
+        );
     }
     let relay = rule("'block'", "'redirect'").replace("'direct'", "'relay'");
     assert_problem(

@@ -7,49 +7,17 @@ use std::{
 };
 
 use super::{
+    evidence::{Heard, Origin, Sample},
+    finding::{Conduct, Finding, StepInfo},
     history::{Counts, Window},
-    rule::{Rule, RuleAction},
+    measure::Kind,
+    rule::{Bound, Rule},
+    settings::Policy,
 };
 use crate::{
-    control::api::Observation,
-    model::{ClassName, SourceName, Totals},
+    control::api,
+    model::{ClassName, SourceName},
 };
-
-/// What one source has done in one class so far.
-#[derive(Clone, Copy, Debug)]
-pub struct Sample<'a> {
-    /// Source id in the kernel.
-    pub source: u32,
-    /// Who that is.
-    pub name: &'a SourceName,
-    /// In which class.
-    pub class: ClassName,
-    /// Its counters, cumulative.
-    pub totals: Totals,
-    /// The configuration says never to judge it.
-    pub exempt: bool,
-    /// A verdict on it is in force in this class, whoever made it and whatever it says.
-    pub under_verdict: bool,
-}
-
-/// A source that a rule fits.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
-    /// Source id in the kernel.
-    pub source: u32,
-    /// Who that is.
-    pub name: SourceName,
-    /// In which class.
-    pub class: ClassName,
-    /// Name of the rule.
-    pub rule: String,
-    /// What the rule asks for.
-    pub action: RuleAction,
-    /// For how long.
-    pub duration: Duration,
-    /// What was seen, one for each minimum of the rule.
-    pub observations: Vec<Observation>,
-}
 
 /// A source in a class.
 type Key = (u32, ClassName);
@@ -88,7 +56,7 @@ struct Reading {
 /// Source ids are dense, so there are never more than the kernel has room for.
 #[derive(Debug)]
 pub struct Engine {
-    rules: Vec<Rule>,
+    policy: Policy,
     readings: HashMap<Key, Reading>,
     histories: HashMap<Key, Vec<Window>>,
     /// Number of the tick in progress or last done; 0: none yet.
@@ -98,9 +66,9 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that has seen nothing yet.
-    pub fn new(rules: Vec<Rule>) -> Self {
+    pub fn new(policy: Policy) -> Self {
         Self {
-            rules,
+            policy,
             readings: HashMap::new(),
             histories: HashMap::new(),
             tick: 0,
@@ -108,11 +76,11 @@ impl Engine {
         }
     }
 
-    /// Replaces the rules. What is known stays known as far as the new windows reach; a window
+    /// Replaces the policy. What is known stays known as far as the new windows reach; a window
     /// that is longer than any before it begins with what the longest held.
-    pub fn set_rules(&mut self, rules: Vec<Rule>) {
-        self.rules = rules;
-        let rules = &self.rules;
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+        let rules = &self.policy.rules;
         self.histories.retain(|(_, class), history| {
             *history = window_lengths(rules, *class)
                 .filter_map(|length| fitting(history, length))
@@ -120,6 +88,29 @@ impl Engine {
             !history.is_empty()
         });
     }
+
+    /// Takes in a mail server's reply, whose text has been masked. It is to be told before the tick
+    /// whose counters it is in.
+    pub fn hear(&mut self, _reply: Heard<'_>) {}
+
+    /// A sending address is on a blacklist, or no longer.
+    pub fn set_listed(&mut self, _origin: Origin, _listed: bool) {}
+
+    /// Ends the overrides whose time is over at this time of the wall clock, which the engine does
+    /// not look at by itself.
+    pub fn end_overrides(&mut self, wall: jiff::Timestamp) {
+        let lasts = |until: Option<jiff::Timestamp>| until.is_none_or(|until| until > wall);
+        self.policy.overrides.retain(|over| lasts(over.until));
+    }
+
+    /// What is to be remembered when this engine stops, in the order of names.
+    pub fn conduct(&self) -> Vec<Conduct> {
+        Vec::new()
+    }
+
+    /// Remembers what an earlier engine told by [`Self::conduct`]; the times since are to include
+    /// how long no engine ran.
+    pub fn restore(&mut self, _conduct: impl IntoIterator<Item = Conduct>) {}
 
     /// How many pairs of source and class have a history: what was active within a window.
     pub fn histories(&self) -> usize {
@@ -173,27 +164,32 @@ impl Engine {
             Growth::Since(before) => self.record(key, before, counts),
         }
         let history = self.histories.get(&key)?;
-        let (rule, seen) = self.rules.iter().find_map(|rule| {
-            let window = history
-                .iter()
-                .find(|window| rule.class == sample.class && window.length() == rule.window)?;
-            let seen = window.seen();
-            (rule.is_reached(seen) && rule.sources.matches(sample.name)).then_some((rule, seen))
-        })?;
+        let rules = self.policy.rules.iter();
+        let (rule, observations) = rules
+            .filter(|rule| rule.class == sample.class && rule.sources.matches(sample.name))
+            .find_map(|rule| Some((rule, observations(rule, history)?)))?;
+        let step = rule.ladder.steps.first()?;
         Some(Finding {
             source: sample.source,
             name: sample.name.clone(),
             class: sample.class,
             rule: rule.name.clone(),
-            action: rule.action,
-            duration: rule.duration,
-            observations: rule.observations(seen),
+            step: StepInfo {
+                step: 1,
+                of: u32::try_from(rule.ladder.steps.len()).unwrap_or(u32::MAX),
+                offence: 1,
+                sooner: false,
+            },
+            action: step.action,
+            duration: step.duration,
+            observations,
+            likelihood: None,
         })
     }
 
     /// Keeps the sample as the last reading and tells what it means.
     fn note(&mut self, key: Key, sample: &Sample<'_>, counts: Counts) -> Growth {
-        let unjudged = sample.exempt || sample.under_verdict;
+        let unjudged = sample.exempt || sample.verdict.is_some();
         let reading = match self.readings.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -229,7 +225,7 @@ impl Engine {
 
     fn record(&mut self, key: Key, before: Counts, counts: Counts) {
         let history = self.histories.entry(key).or_insert_with(|| {
-            window_lengths(&self.rules, key.1)
+            window_lengths(&self.policy.rules, key.1)
                 .map(|length| Window::new(length, before))
                 .collect()
         });
@@ -242,6 +238,35 @@ impl Engine {
             window.record(self.now, counts);
         }
     }
+}
+
+/// What was seen, if it meets all conditions of a rule.
+fn observations(rule: &Rule, history: &[Window]) -> Option<Vec<api::Observation>> {
+    let seen = rule.when.iter().map(|condition| {
+        let window = history
+            .iter()
+            .find(|window| window.length() == condition.within)?;
+        let (Kind::Count(counters), Bound::AtLeast(limit)) =
+            (condition.what.kind(), condition.bound)
+        else {
+            return None;
+        };
+        let seen = window.seen();
+        let value = counters
+            .iter()
+            .map(|counter| seen.of(*counter))
+            .sum::<u64>() as f64;
+        (value >= limit).then(|| api::Observation {
+            what: condition.what.name().to_owned(),
+            value,
+            limit,
+            bound: api::Bound::AtLeast,
+            of: None,
+            window_seconds: condition.within.as_secs(),
+            before_seconds: 0,
+        })
+    });
+    seen.collect()
 }
 
 /// What a sample tells about the time since the one before.
@@ -259,7 +284,7 @@ fn window_lengths(rules: &[Rule], class: ClassName) -> impl Iterator<Item = Dura
     rules
         .iter()
         .filter(move |rule| rule.class == class)
-        .map(|rule| rule.window)
+        .flat_map(|rule| rule.when.iter().map(|condition| condition.within))
         .collect::<BTreeSet<_>>()
         .into_iter()
 }

@@ -2,40 +2,44 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use super::measure::Counter;
 use crate::model::Totals;
 
 /// Parts a window is divided into: its history holds at most one slot more, and forgets
 /// activity at most one part too early.
 const PARTS: u32 = 64;
 
-/// What rules are made of.
+/// What rules are made of, by [`Counter`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) attempts: u64,
-    pub(super) destinations: u64,
-}
+pub(super) struct Counts([u64; Counter::ALL.len()]);
 
 impl Counts {
+    /// The value of a counter.
+    pub(super) fn of(self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+
     /// Growth since `earlier`.
     pub(super) fn since(self, earlier: Self) -> Self {
-        Self {
-            attempts: self.attempts.saturating_sub(earlier.attempts),
-            destinations: self.destinations.saturating_sub(earlier.destinations),
+        let mut growth = self;
+        for (value, before) in growth.0.iter_mut().zip(earlier.0) {
+            *value = value.saturating_sub(before);
         }
+        growth
     }
 
     /// Whether a counter is behind `earlier`, which the kernel's counters never are.
     pub(super) fn went_backwards(self, earlier: Self) -> bool {
-        self.attempts < earlier.attempts || self.destinations < earlier.destinations
+        self.0
+            .iter()
+            .zip(earlier.0)
+            .any(|(now, before)| *now < before)
     }
 }
 
 impl From<Totals> for Counts {
     fn from(totals: Totals) -> Self {
-        Self {
-            attempts: totals.attempts,
-            destinations: totals.destinations,
-        }
+        Self(Counter::ALL.map(|counter| counter.of(&totals)))
     }
 }
 
@@ -124,10 +128,12 @@ mod tests {
     use super::*;
 
     fn counts(attempts: u64) -> Counts {
-        Counts {
+        Totals {
             attempts,
             destinations: attempts / 2,
+            ..Totals::default()
         }
+        .into()
     }
 
     /// Growth within `length` before `now`, from all points.
@@ -146,7 +152,7 @@ mod tests {
         let mut window = Window::new(Duration::from_secs(64), counts(100));
         window.record(Duration::from_secs(10), counts(130));
         window.advance(Duration::from_secs(73));
-        assert_eq!(window.seen().attempts, 30);
+        assert_eq!(window.seen().of(Counter::Attempts), 30);
         window.advance(Duration::from_secs(74));
         assert_eq!(window.seen(), Counts::default());
         assert!(window.is_empty());
@@ -169,7 +175,7 @@ mod tests {
                     points.push((now, total));
                     window.record(now, counts(total));
                 }
-                let seen = window.seen().attempts;
+                let seen = window.seen().of(Counter::Attempts);
                 prop_assert!(seen <= naive(&points, now, length));
                 prop_assert!(seen >= naive(&points, now, length - length / PARTS));
                 prop_assert!(window.slots.len() <= PARTS as usize + 1);
@@ -194,7 +200,7 @@ mod tests {
             }
             let mut resized = window.resized(new);
             resized.advance(now);
-            prop_assert!(resized.seen().attempts <= naive(&points, now, new));
+            prop_assert!(resized.seen().of(Counter::Attempts) <= naive(&points, now, new));
         }
     }
 }

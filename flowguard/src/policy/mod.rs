@@ -8,13 +8,21 @@
 //! spammer is found a tick later, and an honest tenant not at all.
 
 mod engine;
+mod evidence;
+mod finding;
 mod history;
+mod measure;
 mod rule;
+mod settings;
 mod sources;
 
 #[cfg(test)]
 mod tests;
 
-pub use engine::{Engine, Finding, Sample};
-pub use rule::{Rule, RuleAction};
+pub use engine::Engine;
+pub use evidence::{Heard, Origin, Sample, Standing};
+pub use finding::{Conduct, Finding, Likelihood, StepInfo};
+pub use measure::{Counter, Fields, Measure, NoSuchMeasure};
+pub use rule::{Bound, Condition, Ladder, Rule, RuleAction, Step};
+pub use settings::{Override, Package, Policy, RiskSettings, SprtSettings};
 pub use sources::{SourceGlobs, SourceGlobsError};
