@@ -10,6 +10,7 @@ mod convert;
 mod edges;
 mod error;
 mod gateway;
+mod judgement;
 mod merge;
 mod raw;
 
