@@ -9,6 +9,7 @@ mod devices;
 mod evidence;
 mod gateways;
 pub mod handle;
+mod judgement;
 mod lookup;
 mod orders;
 mod privilege;

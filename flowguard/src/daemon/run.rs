@@ -254,6 +254,7 @@ impl State {
     /// A mail server said no to somebody.
     fn on_reply(&mut self, reply: &ReplyEvent) {
         if let Some(reply) = evidence::readable_reply(reply, &self.now()) {
+            self.hear(reply.0, &reply.1);
             self.evidence.add_reply(reply.0, reply.1);
         }
     }

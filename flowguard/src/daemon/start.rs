@@ -147,6 +147,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         addresses_changed: false,
         store,
         engine: Engine::new(config.judgement.clone()),
+        tally: Default::default(),
         patterns: Arc::new(RwLock::new(config.containers.clone())),
         evidence: Evidence::default(),
         devices: Devices::new(lookup::peers(&lookups)),
@@ -178,6 +179,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     state.adopt_cgroups()?;
     reached(Step::CgroupsAdopted)?;
     state.look_users_up_again();
+    state.remember_conduct();
     // The first look is the baseline: whatever happens from now on is news.
     state.tick();
     Ok(Started {

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
-    devices::Devices, evidence::Evidence, lookup::Lookup, tables::Refusals, vacancies::Vacancies,
-    verdicts::InForce,
+    devices::Devices, evidence::Evidence, judgement::Tally, lookup::Lookup, tables::Refusals,
+    vacancies::Vacancies, verdicts::InForce,
 };
 use crate::{
     config::{Config, ContainerPatterns},
@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) addresses_changed: bool,
     pub(super) store: Store,
     pub(super) engine: Engine,
+    /// What its rules asked for.
+    pub(super) tally: Tally,
     pub(super) patterns: SharedPatterns,
     pub(super) evidence: Evidence,
     pub(super) devices: Devices,
