@@ -34,6 +34,8 @@ pub struct Config {
     trusted: String,
     exempt: Vec<String>,
     containers: Vec<String>,
+    /// Who tells the names of containers, as TOML.
+    names: Vec<String>,
     edges: Vec<String>,
     /// None: the built-in ones.
     rules: Option<&'static str>,
@@ -65,6 +67,7 @@ impl Config {
             trusted: String::new(),
             exempt: vec!["user:root".to_owned()],
             containers: vec!["ct-{name}".to_owned()],
+            names: Vec::new(),
             edges: vec!["fge*".to_owned()],
             rules: Some(NO_RULES),
             tick: "100ms",
@@ -129,6 +132,13 @@ impl Config {
         self
     }
 
+    /// With one more who tells the names of containers, such as `docker-socket = "/run/docker.sock"`.
+    #[must_use]
+    pub fn names(mut self, teller: &str) -> Self {
+        self.names.push(format!("{{ {teller} }}"));
+        self
+    }
+
     /// With this pattern for edges.
     #[must_use]
     pub fn edges(mut self, pattern: &str) -> Self {
@@ -178,7 +188,8 @@ impl fmt::Display for Config {
         )?;
         writeln!(
             f,
-            "\n[[container]]\nname = \"test\"\npaths = {containers:?}"
+            "\n[[container]]\nname = \"test\"\npaths = {containers:?}\nnames = [{}]",
+            self.names.join(", ")
         )?;
         writeln!(f, "\n[edges]\ninclude = {:?}", self.edges)?;
         write!(f, "{}{}", self.rules.unwrap_or_default(), self.extra)

@@ -212,6 +212,23 @@ pub struct Observation {
     pub window_seconds: u64,
 }
 
+/// A container, as its engine knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Container {
+    /// The engine.
+    pub engine: String,
+    /// The engine's id for it.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its image.
+    pub image: Option<String>,
+    /// Its compose project.
+    pub project: Option<String>,
+    /// Its service there.
+    pub service: Option<String>,
+}
+
 /// `show SOURCE --json`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Detail {
@@ -220,6 +237,8 @@ pub struct Detail {
     pub summary: Source,
     /// Kernel identities that lead to the source.
     pub identities: Vec<String>,
+    /// The containers that lead to it.
+    pub containers: Vec<Container>,
     /// Its verdicts, newest first.
     pub verdicts: Vec<Verdict>,
     /// Its last attempts, newest first.

@@ -8,7 +8,7 @@ use super::{
     args,
     context::Context,
     exit::Exit,
-    outcome,
+    identity, outcome,
     table::{Column, Table, plain},
     verdicts,
     view::{self, Tone, View},
@@ -82,6 +82,9 @@ fn who(view: &View, detail: &SourceDetail) -> String {
     };
     for identity in &detail.identities {
         line("known by", &escape(identity));
+    }
+    for container in &detail.containers {
+        line("container", &identity::container(container));
     }
     if let Some(seen) = summary.last_seen {
         line("last attempt", &view.time_and_distance(seen));
@@ -312,6 +315,7 @@ mod tests {
                 &[(ClassName::Direct, testing::totals(4_120, 311, 120))],
             ),
             identities: vec!["uid 1001".to_owned()],
+            containers: Vec::new(),
             verdicts: vec![
                 testing::verdict(),
                 VerdictRecord {
@@ -377,6 +381,7 @@ php-fpm (uid 1001)     2  5s ago
                 ..testing::source("carol", &[])
             },
             identities: Vec::new(),
+            containers: Vec::new(),
             verdicts: Vec::new(),
             events: Vec::new(),
             replies: Vec::new(),

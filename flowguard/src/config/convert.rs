@@ -6,15 +6,15 @@ use flowguard_common::{fanout::FANOUT_BITS, names::MAX_TRUSTED};
 use serde_spanned::Spanned;
 
 use super::{
-    Ceilings, Config, Exempt, Guard, Kernel, Paths, Policy, Uplinks,
+    Ceilings, Config, Exempt, Guard, Kernel, Names, Paths, Policy, Uplinks,
     check::Checker,
-    containers::ContainerPatterns,
     edges::EdgeNames,
+    engines::containers,
     error::Problem,
     gateway::gateway,
     raw::{
-        RawAction, RawCeilings, RawConfig, RawContainer, RawEdges, RawExempt, RawGuard, RawKernel,
-        RawPaths, RawRate, RawRule, RawUplinks,
+        RawAction, RawCeilings, RawConfig, RawEdges, RawExempt, RawGuard, RawKernel, RawPaths,
+        RawRate, RawRule, RawUplinks,
     },
 };
 use crate::{
@@ -61,6 +61,12 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
     let uplinks = uplinks(&raw.uplinks, check);
     let exempt = exempt(&raw.exempt, check);
     let containers = containers(&raw.container, check);
+    let timeout = check.duration(
+        "names.timeout",
+        &raw.names.timeout,
+        Duration::from_millis(10),
+        Duration::from_secs(10),
+    );
     let rules = rules(&raw.rule, !raw.guard.smarthosts.get_ref().is_empty(), check);
     Some(Config {
         origin: None,
@@ -76,6 +82,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         uplinks: uplinks?,
         exempt: exempt?,
         containers,
+        names: Names { timeout: timeout? },
         rules: rules?,
     })
 }
@@ -210,21 +217,6 @@ fn exempt(raw: &[RawExempt], check: &mut Checker<'_>) -> Option<Vec<Exempt>> {
         })
         .collect();
     all.into_iter().collect()
-}
-
-fn containers(raw: &[RawContainer], check: &mut Checker<'_>) -> ContainerPatterns {
-    let mut names = HashSet::new();
-    let mut patterns = ContainerPatterns::default();
-    for container in raw {
-        let name = check.name("container.name", &container.name, &mut names);
-        for path in &container.paths {
-            let engine = name.as_deref().unwrap_or_default();
-            if let Err(error) = patterns.add(engine, path.get_ref()) {
-                check.note("container.paths", path, error);
-            }
-        }
-    }
-    patterns
 }
 
 fn rules(raw: &[RawRule], has_smarthost: bool, check: &mut Checker<'_>) -> Option<Vec<Rule>> {

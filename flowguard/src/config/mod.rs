@@ -8,6 +8,7 @@ mod check;
 mod containers;
 mod convert;
 mod edges;
+mod engines;
 mod error;
 mod gateway;
 mod merge;
@@ -28,7 +29,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    containers::{ContainerMatch, ContainerPatternError, ContainerPatterns},
+    containers::{ContainerMatch, ContainerPatternError, ContainerPatterns, Engine},
     edges::EdgeNames,
     error::{ConfigError, Problem},
     gateway::{Gateway, GatewayMode},
@@ -70,6 +71,8 @@ pub struct Config {
     pub exempt: Vec<Exempt>,
     /// Cgroups that are containers.
     pub containers: ContainerPatterns,
+    /// How containers get their names.
+    pub names: Names,
     /// When somebody is stopped, in the order in which rules are tried.
     pub rules: Vec<Rule>,
 }
@@ -202,6 +205,13 @@ impl Ceilings {
 pub struct Policy {
     /// Time between two looks at the counters.
     pub tick: Duration,
+}
+
+/// `[names]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// How long each of those that may know a container's name has to tell it.
+    pub timeout: Duration,
 }
 
 /// `[[exempt]]`.

@@ -79,7 +79,7 @@ impl State {
                     .iter()
                     .find(|cgroup| cgroup.id == *id)
                     .is_none_or(|cgroup| {
-                        self.container_of(&cgroup.path).is_none() && !self.is_named_by_hand(*id)
+                        !self.is_container(&cgroup.path) && !self.is_named_by_hand(*id)
                     })
             })
             .collect();

@@ -141,6 +141,7 @@ impl State {
                 .into_iter()
                 .map(|identity| self.describe(identity))
                 .collect(),
+            containers: self.containers_of(id).collect(),
             verdicts,
             events: self.evidence.of(id, None),
             replies: self.evidence.replies_of(id, None),
@@ -165,6 +166,7 @@ impl State {
         Some(SourceDetail {
             summary: offline::summary(&name, None, &Account::new(), &self.now()),
             identities: Vec::new(),
+            containers: Vec::new(),
             verdicts,
             events: Vec::new(),
             replies: Vec::new(),

@@ -137,6 +137,7 @@ async fn guard(
                 })?;
                 state.take_events(&events);
             }
+            () = due(state.look_due()) => state.look_at_settling_devices(),
             () = due(state.completion_due()) => state.complete_a_device(),
             ended = &mut link_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
             ended = &mut cgroup_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
@@ -212,6 +213,7 @@ impl State {
     fn on_lookup(&mut self, answer: Lookup) {
         match answer {
             Lookup::User { uid, name } => self.on_user(uid, name),
+            Lookup::Container { path, answer } => self.on_container_name(&path, answer),
             Lookup::Subordinate { uid, range } => self.on_subordinate(uid, &range),
             Lookup::Uplinks(found) => self.on_uplinks(found),
             Lookup::Peers { links, peers } => self.on_peers(&links, peers),

@@ -236,10 +236,8 @@ impl State {
                     // As when systemd restarts a unit that an operator blocked.
                     self.register_identity(Identity::Cgroup(id), &by_hand);
                     self.cgroups.insert(id, path);
-                } else if let Some(name) = self.container_of(&path) {
-                    self.register_identity(Identity::Cgroup(id), &SourceName::container(name));
-                    self.cgroups.insert(id, path);
-                    self.settle_devices();
+                } else {
+                    self.note_container(&path, id);
                 }
             }
             CgroupEvent::Gone { id, .. } => self.forget_cgroup(id),
@@ -257,6 +255,7 @@ impl State {
     /// A cgroup is no container any more. Its namespace and its device still lead to it.
     pub(super) fn forget_cgroup(&mut self, id: u64) {
         self.cgroups.remove(&id);
+        self.forget_container(id);
         if let Err(error) = self.kernel.registry.forget(Identity::Cgroup(id)) {
             tracing::error!(cgroup = id, %error, "cannot forget a cgroup");
         }

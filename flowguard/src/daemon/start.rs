@@ -157,6 +157,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         verdicts: Default::default(),
         exempted: Default::default(),
         cgroups: Default::default(),
+        containers: Default::default(),
         newcomers: Default::default(),
         waiting: Default::default(),
         asked: Default::default(),

@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
 use flowguard_common::{class::Class, event::Event, names::MAX_TRUSTED};
@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
-    devices::Devices, evidence::Evidence, lookup::Lookup, tables::Refusals, vacancies::Vacancies,
-    verdicts::InForce,
+    devices::Devices, evidence::Evidence, lookup::Lookup, naming::Containers, tables::Refusals,
+    vacancies::Vacancies, verdicts::InForce,
 };
 use crate::{
     config::{Config, ContainerPatterns},
@@ -78,6 +78,8 @@ pub(super) struct State {
     pub(super) exempted: HashSet<u32>,
     /// Paths of registered cgroups.
     pub(super) cgroups: HashMap<u64, String>,
+    /// Containers by the paths of their cgroups.
+    pub(super) containers: Containers,
     /// Unregistered identities seen at the last tick.
     pub(super) newcomers: BTreeSet<Identity>,
     /// First attempts of identities that are about to be registered: evidence that is to get
@@ -184,12 +186,6 @@ impl State {
             gateway_bits4: config.gateway.ipv4_prefix,
             gateway_bits6: config.gateway.ipv6_prefix,
         }
-    }
-
-    /// The display name of the container that a cgroup is.
-    pub(super) fn container_of(&self, path: &str) -> Option<String> {
-        let patterns = self.patterns.read().unwrap_or_else(PoisonError::into_inner);
-        patterns.matches(path).map(|found| found.display_name())
     }
 
     /// Notes what is wrong, or that it is well again.

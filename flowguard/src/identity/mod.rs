@@ -7,6 +7,7 @@
 //! - [`cgroup`]: where cgroup2 is mounted, the ids of cgroups, the cgroup of a process;
 //!   [`cgroup_watch`]: cgroups as they appear and vanish (inotify);
 //! - [`links`]: network interfaces and addresses as they come and go (rtnetlink);
+//! - [`names`]: what container engines call their containers;
 //! - [`netns`]: the cookies of network namespaces; [`peers`]: which namespace, and whose
 //!   processes, are behind a veth (`/proc`, `RTM_GETNSID`);
 //! - [`routes`]: which interfaces lead to the world;
@@ -25,6 +26,7 @@ mod link_messages;
 mod link_table;
 pub mod links;
 mod mountinfo;
+pub mod names;
 pub mod netns;
 mod owner;
 pub mod peers;
@@ -33,4 +35,4 @@ pub mod routes;
 pub(crate) mod testing;
 pub mod users;
 
-pub use owner::edge_owner;
+pub use owner::{ancestors, edge_owner};

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::verdict::VerdictRecord;
+use crate::identity::names::Container;
 use crate::model::{ClassName, Totals};
 
 /// An element of `GET /v1/sources`.
@@ -77,6 +78,18 @@ pub struct Process {
     pub comm: String,
 }
 
+/// A container, as its engine knows it. All of it is unescaped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerInfo {
+    /// The engine, by the name of its section `[[container]]`.
+    pub engine: String,
+    /// The engine's id for it.
+    pub id: String,
+    /// What the engine says.
+    #[serde(flatten)]
+    pub container: Container,
+}
+
 /// `GET /v1/sources/{source}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceDetail {
@@ -86,6 +99,9 @@ pub struct SourceDetail {
     /// Kernel identities that lead to the source: `uid 1001`, `cgroup 4711 /docker/…`,
     /// `netns 17`, `edge veth0`.
     pub identities: Vec<String>,
+    /// The containers that lead to it, as their engines know them.
+    #[serde(default)]
+    pub containers: Vec<ContainerInfo>,
     /// Its verdicts, newest first, past ones included.
     pub verdicts: Vec<VerdictRecord>,
     /// Its last attempts, newest first.

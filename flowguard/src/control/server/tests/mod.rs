@@ -120,6 +120,7 @@ async fn daemon(mut requests: mpsc::Receiver<Request>, orders: mpsc::UnboundedSe
                 drop(reply.send(known(&source_ref).map(|()| api::SourceDetail {
                     summary: source(),
                     identities: vec![source_ref.to_string()],
+                    containers: Vec::new(),
                     verdicts: Vec::new(),
                     events: Vec::new(),
                     replies: Vec::new(),

@@ -1,0 +1,55 @@
+//! What `show` says about who a source is.
+
+use crate::{control::api::ContainerInfo, model::escape};
+
+/// Characters of a container's id that are shown, as engines do.
+const SHORT_ID: usize = 12;
+
+/// `docker 4f2a9c01b7de, image shop:7, compose alice/web`.
+pub(super) fn container(info: &ContainerInfo) -> String {
+    let container = &info.container;
+    let id = info.id.get(..SHORT_ID).unwrap_or(&info.id);
+    let mut text = format!("{} {}", escape(&info.engine), escape(id));
+    let compose = container
+        .project
+        .as_ref()
+        .map(|project| match &container.service {
+            Some(service) => format!("{project}/{service}"),
+            None => project.clone(),
+        });
+    for (what, value) in [
+        ("container", &container.pod_container),
+        ("image", &container.image),
+        ("compose", &compose),
+    ] {
+        if let Some(value) = value {
+            text.push_str(&format!(", {what} {}", escape(value)));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::names::Container;
+
+    #[test]
+    fn a_container_is_told_in_one_harmless_line() {
+        let info = ContainerInfo {
+            engine: "docker".to_owned(),
+            id: "4f2a9c01b7de4f2a9c01b7de".to_owned(),
+            container: Container {
+                name: "shop".to_owned(),
+                image: Some("shop\u{1b}[2J:7".to_owned()),
+                project: Some("alice".to_owned()),
+                service: Some("web".to_owned()),
+                pod_container: None,
+            },
+        };
+        assert_eq!(
+            container(&info),
+            "docker 4f2a9c01b7de, image shop\\u{1b}[2J:7, compose alice/web"
+        );
+    }
+}
