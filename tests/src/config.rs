@@ -36,6 +36,8 @@ pub struct Config {
     containers: Vec<String>,
     /// Who tells the names of containers, as TOML.
     names: Vec<String>,
+    /// What containers are called.
+    called: &'static str,
     edges: Vec<String>,
     /// None: the built-in ones.
     rules: Option<&'static str>,
@@ -68,6 +70,7 @@ impl Config {
             exempt: vec!["user:root".to_owned()],
             containers: vec!["ct-{name}".to_owned()],
             names: Vec::new(),
+            called: "{name}",
             edges: vec!["fge*".to_owned()],
             rules: Some(NO_RULES),
             tick: "100ms",
@@ -139,6 +142,13 @@ impl Config {
         self
     }
 
+    /// With containers called like this, such as `{name}.service`.
+    #[must_use]
+    pub fn called(mut self, called: &'static str) -> Self {
+        self.called = called;
+        self
+    }
+
     /// With this pattern for edges.
     #[must_use]
     pub fn edges(mut self, pattern: &str) -> Self {
@@ -188,8 +198,9 @@ impl fmt::Display for Config {
         )?;
         writeln!(
             f,
-            "\n[[container]]\nname = \"test\"\npaths = {containers:?}\nnames = [{}]",
-            self.names.join(", ")
+            "\n[[container]]\nname = \"test\"\npaths = {containers:?}\nnames = [{}]\ncalled = {:?}",
+            self.names.join(", "),
+            self.called
         )?;
         writeln!(f, "\n[edges]\ninclude = {:?}", self.edges)?;
         write!(f, "{}{}", self.rules.unwrap_or_default(), self.extra)

@@ -18,10 +18,23 @@ pub struct Source {
     pub id: Option<u32>,
     /// The rule that exempts it.
     pub exempt: Option<String>,
+    /// Whose it is.
+    pub tenant: Option<Tenant>,
     /// Counters by class.
     pub classes: BTreeMap<String, Totals>,
     /// The gravest verdict in force.
     pub verdict: Option<String>,
+}
+
+/// Whose a source is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Tenant {
+    /// The customer.
+    pub customer: String,
+    /// His package.
+    pub package: Option<String>,
+    /// Whom to write to.
+    pub contact: Option<String>,
 }
 
 /// Counters of a source in one class.

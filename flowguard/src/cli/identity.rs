@@ -1,6 +1,6 @@
 //! What `show` says about who a source is.
 
-use crate::{control::api::ContainerInfo, model::escape};
+use crate::{control::api::ContainerInfo, identity::mapping::Tenant, model::escape};
 
 /// Characters of a container's id that are shown, as engines do.
 const SHORT_ID: usize = 12;
@@ -22,6 +22,17 @@ pub(super) fn container(info: &ContainerInfo) -> String {
         ("image", &container.image),
         ("compose", &compose),
     ] {
+        if let Some(value) = value {
+            text.push_str(&format!(", {what} {}", escape(value)));
+        }
+    }
+    text
+}
+
+/// `Alice Ltd, package gold, contact alice@example.com`.
+pub(super) fn tenant(tenant: &Tenant) -> String {
+    let mut text = escape(&tenant.customer);
+    for (what, value) in [("package", &tenant.package), ("contact", &tenant.contact)] {
         if let Some(value) = value {
             text.push_str(&format!(", {what} {}", escape(value)));
         }

@@ -80,6 +80,9 @@ fn who(view: &View, detail: &SourceDetail) -> String {
     let mut line = |name: &str, value: &str| {
         text.push_str(&format!("  {name:<14}{value}\n"));
     };
+    if let Some(tenant) = &summary.tenant {
+        line("customer", &identity::tenant(tenant));
+    }
     for identity in &detail.identities {
         line("known by", &escape(identity));
     }

@@ -12,6 +12,7 @@ use super::{
     engines::containers,
     error::Problem,
     gateway::gateway,
+    mapping::mapping,
     raw::{
         RawAction, RawCeilings, RawConfig, RawEdges, RawExempt, RawGuard, RawKernel, RawPaths,
         RawRate, RawRule, RawUplinks,
@@ -61,6 +62,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
     let uplinks = uplinks(&raw.uplinks, check);
     let exempt = exempt(&raw.exempt, check);
     let containers = containers(&raw.container, check);
+    let mapping = mapping(&raw.mapping, check);
     let timeout = check.duration(
         "names.timeout",
         &raw.names.timeout,
@@ -83,6 +85,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         exempt: exempt?,
         containers,
         names: Names { timeout: timeout? },
+        mapping: mapping?,
         rules: rules?,
     })
 }

@@ -11,6 +11,7 @@ mod edges;
 mod engines;
 mod error;
 mod gateway;
+mod mapping;
 mod merge;
 mod raw;
 
@@ -33,6 +34,7 @@ pub use self::{
     edges::EdgeNames,
     error::{ConfigError, Problem},
     gateway::{Gateway, GatewayMode},
+    mapping::Mapping,
 };
 use crate::{
     model::{ClassName, Mode, SourceName},
@@ -73,6 +75,8 @@ pub struct Config {
     pub containers: ContainerPatterns,
     /// How containers get their names.
     pub names: Names,
+    /// Whose sources are.
+    pub mapping: Mapping,
     /// When somebody is stopped, in the order in which rules are tried.
     pub rules: Vec<Rule>,
 }

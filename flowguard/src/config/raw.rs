@@ -22,6 +22,7 @@ pub(super) struct RawConfig {
     pub(super) exempt: Vec<RawExempt>,
     pub(super) container: Vec<RawContainer>,
     pub(super) names: RawNames,
+    pub(super) mapping: RawMapping,
     pub(super) rule: Vec<RawRule>,
 }
 
@@ -141,6 +142,16 @@ pub(super) enum RawTeller {
 #[serde(deny_unknown_fields, expecting = "a section [names]")]
 pub(super) struct RawNames {
     pub(super) timeout: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [mapping]")]
+pub(super) struct RawMapping {
+    pub(super) file: Option<Spanned<String>>,
+    pub(super) command: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) user: Spanned<String>,
+    pub(super) timeout: Spanned<String>,
+    pub(super) refresh: Spanned<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,6 +11,11 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::identity::{
     links::Link,
+    mapping::{
+        Mapping,
+        read::{self, Origin, ReadError},
+        table::BadLine,
+    },
     names::{self, Container, NameError, Teller},
     netns::NetnsError,
     peers::{self, Peer, ResolvedPeers},
@@ -41,6 +46,13 @@ pub(super) enum Lookup {
         path: String,
         /// What its engine says.
         answer: Result<Option<Container>, NameError>,
+    },
+    /// The table of tenants.
+    Mapping {
+        /// Which question this answers.
+        asked: u64,
+        /// The table, if it could be read.
+        read: TableRead,
     },
     /// The devices that lead to the world.
     Uplinks(io::Result<BTreeSet<u32>>),
@@ -98,6 +110,19 @@ pub(super) fn container_name(
         let answer = names::name_of(&tellers, &id, limit).await;
         // Nobody listens any more when the daemon stops.
         drop(answers.send(Lookup::Container { path, answer }).await);
+    });
+}
+
+/// The table of tenants, with the first line that was left out and how many were.
+pub(super) type TableRead = Result<(Mapping, Option<(BadLine, usize)>), ReadError>;
+
+/// Asks for the table of tenants.
+pub(super) fn mapping(origin: Origin, asked: u64, answers: &mpsc::Sender<Lookup>) {
+    let answers = answers.clone();
+    tokio::spawn(async move {
+        let read = read::read(&origin).await;
+        // Nobody listens any more when the daemon stops.
+        drop(answers.send(Lookup::Mapping { asked, read }).await);
     });
 }
 

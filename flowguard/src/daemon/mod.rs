@@ -10,6 +10,7 @@ mod evidence;
 mod gateways;
 pub mod handle;
 mod lookup;
+mod mapping;
 mod naming;
 mod orders;
 mod privilege;

@@ -46,6 +46,7 @@ impl State {
         self.config_loaded = Timestamp::now();
         self.exempt_all_or_not();
         self.look_users_up_again();
+        self.read_mapping(true);
         self.look_at_all_devices();
         let adopted = self.adopt_cgroups();
         let what = adopted.err().map(|error| {

@@ -214,6 +214,7 @@ impl State {
         match answer {
             Lookup::User { uid, name } => self.on_user(uid, name),
             Lookup::Container { path, answer } => self.on_container_name(&path, answer),
+            Lookup::Mapping { asked, read } => self.on_mapping(asked, read),
             Lookup::Subordinate { uid, range } => self.on_subordinate(uid, &range),
             Lookup::Uplinks(found) => self.on_uplinks(found),
             Lookup::Peers { links, peers } => self.on_peers(&links, peers),
@@ -293,6 +294,7 @@ impl State {
     }
 
     async fn answer(&mut self, request: Request) {
+        self.find_tenants();
         // An asker that is gone does not need its answer.
         match request {
             Request::Status(reply) => drop(reply.send(self.status())),

@@ -158,6 +158,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         exempted: Default::default(),
         cgroups: Default::default(),
         containers: Default::default(),
+        tenants: Default::default(),
         newcomers: Default::default(),
         waiting: Default::default(),
         asked: Default::default(),
@@ -179,6 +180,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     state.adopt_cgroups()?;
     reached(Step::CgroupsAdopted)?;
     state.look_users_up_again();
+    state.read_mapping(true);
     // The first look is the baseline: whatever happens from now on is news.
     state.tick();
     Ok(Started {

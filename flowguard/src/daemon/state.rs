@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
-    devices::Devices, evidence::Evidence, lookup::Lookup, naming::Containers, tables::Refusals,
-    vacancies::Vacancies, verdicts::InForce,
+    devices::Devices, evidence::Evidence, lookup::Lookup, mapping::Tenants, naming::Containers,
+    tables::Refusals, vacancies::Vacancies, verdicts::InForce,
 };
 use crate::{
     config::{Config, ContainerPatterns},
@@ -80,6 +80,8 @@ pub(super) struct State {
     pub(super) cgroups: HashMap<u64, String>,
     /// Containers by the paths of their cgroups.
     pub(super) containers: Containers,
+    /// Whose sources are.
+    pub(super) tenants: Tenants,
     /// Unregistered identities seen at the last tick.
     pub(super) newcomers: BTreeSet<Identity>,
     /// First attempts of identities that are about to be registered: evidence that is to get

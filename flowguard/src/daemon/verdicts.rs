@@ -48,6 +48,8 @@ impl State {
         self.register_newcomers(accounts.unregistered.keys().copied());
         self.warn_full_tables(accounts.fallback_entries);
         self.ask_names_again();
+        self.read_mapping(false);
+        self.find_tenants();
         self.look_at_settling_devices();
         self.look_after_gateways();
         self.look_at_routes();

@@ -8,6 +8,7 @@
 //!   [`cgroup_watch`]: cgroups as they appear and vanish (inotify);
 //! - [`links`]: network interfaces and addresses as they come and go (rtnetlink);
 //! - [`names`]: what container engines call their containers;
+//! - [`mapping`]: which customer a source is, by a panel's table;
 //! - [`netns`]: the cookies of network namespaces; [`peers`]: which namespace, and whose
 //!   processes, are behind a veth (`/proc`, `RTM_GETNSID`);
 //! - [`routes`]: which interfaces lead to the world;
@@ -25,6 +26,7 @@ pub mod cgroup_watch;
 mod link_messages;
 mod link_table;
 pub mod links;
+pub mod mapping;
 mod mountinfo;
 pub mod names;
 pub mod netns;

@@ -3,3 +3,5 @@
 
 mod docker;
 mod lxc;
+mod mapping;
+mod units;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::verdict::VerdictRecord;
-use crate::identity::names::Container;
+use crate::identity::{mapping::Tenant, names::Container};
 use crate::model::{ClassName, Totals};
 
 /// An element of `GET /v1/sources`.
@@ -22,6 +22,9 @@ pub struct Source {
     pub id: Option<u32>,
     /// Exempt by a rule of the configuration; the rule's name.
     pub exempt: Option<String>,
+    /// Whose it is, by the table of customers.
+    #[serde(default)]
+    pub tenant: Option<Tenant>,
     /// Counters by class.
     pub classes: BTreeMap<ClassName, Totals>,
     /// Time of the last attempt.

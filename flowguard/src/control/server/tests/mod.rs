@@ -31,6 +31,7 @@ fn source() -> api::Source {
         name: "alice".to_owned(),
         id: Some(7),
         exempt: None,
+        tenant: None,
         classes: BTreeMap::from([(
             ClassName::Direct,
             Totals {
