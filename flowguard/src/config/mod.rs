@@ -11,6 +11,7 @@ mod edges;
 mod engines;
 mod error;
 mod gateway;
+mod judgement;
 mod mapping;
 mod merge;
 mod raw;
@@ -38,14 +39,14 @@ pub use self::{
 };
 use crate::{
     model::{ClassName, Mode, SourceName},
-    policy::{Rule, SourceGlobs},
+    policy::SourceGlobs,
 };
 
 /// The reference file: every setting with its default and what it means.
 pub const REFERENCE: &str = include_str!("../../../packaging/flowguard.toml");
 
 /// A configuration that makes sense.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The file it came from; none: no file.
     pub origin: Option<PathBuf>,
@@ -77,8 +78,8 @@ pub struct Config {
     pub names: Names,
     /// Whose sources are.
     pub mapping: Mapping,
-    /// When somebody is stopped, in the order in which rules are tried.
-    pub rules: Vec<Rule>,
+    /// When somebody is stopped, and what is weighed how.
+    pub judgement: crate::policy::Policy,
 }
 
 /// `[paths]`; all of them absolute.

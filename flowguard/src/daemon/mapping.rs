@@ -26,6 +26,18 @@ pub(super) struct Tenants {
     asked: u64,
 }
 
+impl Tenants {
+    /// Whose a source is, as of the last time that was found out; none: the table does not say.
+    pub(super) fn of(&self, source: u32) -> Option<&Tenant> {
+        self.found.get(&source).map(AsRef::as_ref)
+    }
+
+    /// The hosting package of a source's owner.
+    pub(super) fn package_of(&self, source: u32) -> Option<&str> {
+        self.of(source)?.package.as_deref()
+    }
+}
+
 impl State {
     /// Has the table read again if it is time, or at once.
     pub(super) fn read_mapping(&mut self, at_once: bool) {
@@ -104,10 +116,5 @@ impl State {
         }
         self.tenants.found = found;
         self.tenants.found_at = Some(revision);
-    }
-
-    /// Whose a source is, as of the last time that was found out; none: the table does not say.
-    pub(super) fn tenant_of(&self, source: u32) -> Option<&Tenant> {
-        self.tenants.found.get(&source).map(AsRef::as_ref)
     }
 }

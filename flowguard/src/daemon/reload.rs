@@ -27,7 +27,7 @@ impl State {
             .map_err(|error| bad(format!("{:#}", anyhow::Error::from(error))))?;
 
         let needs_restart = self.config.needs_restart(&new);
-        self.engine.set_rules(new.rules.clone());
+        self.engine.set_policy(new.judgement.clone());
         *self
             .patterns
             .write()

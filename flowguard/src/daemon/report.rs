@@ -97,7 +97,7 @@ impl State {
         let name = self.kernel.registry.name(id)?;
         let mut source = offline::summary(name, Some(id), account, &self.now());
         source.exempt = self.config.exempt(name).map(ToOwned::to_owned);
-        source.tenant = self.tenant_of(id).cloned();
+        source.tenant = self.tenants.of(id).cloned();
         source.verdict = offline::gravest(
             self.verdicts
                 .iter()

@@ -146,7 +146,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         addresses_left_out: 0,
         addresses_changed: false,
         store,
-        engine: Engine::new(config.rules.clone()),
+        engine: Engine::new(config.judgement.clone()),
         patterns: Arc::new(RwLock::new(config.containers.clone())),
         evidence: Evidence::default(),
         devices: Devices::new(lookup::peers(&lookups)),

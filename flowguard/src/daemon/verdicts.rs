@@ -18,7 +18,7 @@ use crate::{
         offline::{self, Accounts, NETNS_PREFIX, kernel_action},
     },
     model::{SourceName, escape},
-    policy::{Finding, Sample},
+    policy::{Fields, Finding, Sample, Standing},
 };
 
 impl State {
@@ -66,7 +66,13 @@ impl State {
                     totals: (*counters).into(),
                     // Whoever an operator has named by a cgroup is no tenant of its own.
                     exempt: self.exempted.contains(id) || name.is_cgroup_path(),
-                    under_verdict: self.verdicts.contains_key(&(*id, (*class).into())),
+                    known: Fields::ALL,
+                    verdict: self
+                        .verdicts
+                        .get(&(*id, (*class).into()))
+                        .map(InForce::standing),
+                    package: self.tenants.package_of(*id),
+                    groups: &[],
                 });
             }
         }
@@ -104,7 +110,10 @@ impl State {
 
     /// Carries out what a rule asks for.
     fn carry_out(&mut self, finding: &Finding, now: &Moment) {
-        let (action, rate) = (finding.action.name(), finding.action.rate());
+        let Some(asked) = finding.action else {
+            return;
+        };
+        let (action, rate) = (asked.name(), asked.rate());
         let record = VerdictRecord {
             record: 0,
             source: offline::full_name(&finding.name),
@@ -427,6 +436,14 @@ impl InForce {
     /// Whether a rule asked for it.
     pub(super) fn is_by_policy(&self) -> bool {
         self.record.by == BY_POLICY
+    }
+
+    /// What it means to the rules.
+    fn standing(&self) -> Standing {
+        Standing {
+            action: self.record.action,
+            by_hand: !self.is_by_policy(),
+        }
     }
 
     fn is_over(&self, now: &Moment) -> bool {

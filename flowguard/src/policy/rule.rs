@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use flowguard_common::verdict::Rate;
 
-use super::{history::Counts, sources::SourceGlobs};
-use crate::{
-    control::api::{ActionName, Observation},
-    model::ClassName,
-};
+use super::{measure::Measure, sources::SourceGlobs};
+use crate::{control::api::ActionName, model::ClassName};
 
 /// What the kernel shall do with the new connections of a source that a rule fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,51 +43,94 @@ impl RuleAction {
     }
 }
 
-/// One rule. It fits when both minimums are reached within the window.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One rule. It fits when all its conditions are met at once.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Unique among the rules; stands in verdicts and records.
     pub name: String,
-    /// Whom it judges.
+    /// Whom it judges, by name.
     pub sources: SourceGlobs,
+    /// Whom it judges, by the groups of a host user: one of these; empty: whatever the groups.
+    pub groups: Vec<String>,
+    /// Whom it judges, by hosting package: one of these; empty: whatever the package.
+    pub packages: Vec<String>,
     /// Which of their connections.
     pub class: ClassName,
-    /// How far back it looks.
-    pub window: Duration,
-    /// Attempts that must have been made; 0: any number will do.
-    pub min_attempts: u64,
-    /// First contacts with a destination that must have been made (see
-    /// [`flowguard_common::fanout`]); 0: any number will do.
-    pub min_destinations: u64,
-    /// What happens then.
-    pub action: RuleAction,
-    /// For how long.
-    pub duration: Duration,
+    /// What must all be so; never empty.
+    pub when: Vec<Condition>,
+    /// What happens then, the first time and the times after.
+    pub ladder: Ladder,
 }
 
-impl Rule {
-    /// Whether this much activity within the window reaches every minimum. A rule without
-    /// minimums fits nobody.
-    pub(super) fn is_reached(&self, seen: Counts) -> bool {
-        (self.min_attempts > 0 || self.min_destinations > 0)
-            && seen.attempts >= self.min_attempts
-            && seen.destinations >= self.min_destinations
-    }
+/// Something that must be so for a rule to fit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Condition {
+    /// What is measured.
+    pub what: Measure,
+    /// How far back it looks; zero for the likelihood.
+    pub within: Duration,
+    /// The last part of the window, which it leaves out: what was before. Zero: none.
+    pub before: Duration,
+    /// What the value must be.
+    pub bound: Bound,
+    /// Of a ratio: what it is a ratio of must count at least so much.
+    pub of_at_least: u64,
+}
 
-    /// What a verdict by this rule rests on.
-    pub(super) fn observations(&self, seen: Counts) -> Vec<Observation> {
-        [
-            ("attempts", seen.attempts, self.min_attempts),
-            ("destinations", seen.destinations, self.min_destinations),
-        ]
-        .into_iter()
-        .filter(|(_, _, limit)| *limit > 0)
-        .map(|(what, value, limit)| Observation {
-            what: what.to_owned(),
-            value,
-            limit,
-            window_seconds: self.window.as_secs(),
-        })
-        .collect()
+/// What a value must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// This or more.
+    AtLeast(f64),
+    /// This or less. Met only where the whole window was watched.
+    AtMost(f64),
+}
+
+/// What happens to a source that a rule fits again and again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ladder {
+    /// Its name; none: it belongs to one rule.
+    pub name: Option<String>,
+    /// From the mildest to the gravest; never empty.
+    pub steps: Vec<Step>,
+    /// Every offence after the last step lasts this many times as long as the one before; at
+    /// least 1.
+    pub growth: f64,
+    /// But never longer.
+    pub longest: Duration,
+    /// Good conduct for so long, counted from the end of the last verdict, and one offence is
+    /// forgiven.
+    pub forgive: Duration,
+}
+
+impl Ladder {
+    /// The same every time.
+    pub fn single(step: Step) -> Self {
+        Self {
+            name: None,
+            steps: vec![step],
+            growth: 1.0,
+            longest: step.duration,
+            forgive: Duration::from_hours(24),
+        }
     }
+}
+
+impl Step {
+    /// Something is done for some time.
+    pub const fn new(action: RuleAction, duration: Duration) -> Self {
+        Self {
+            action: Some(action),
+            duration,
+        }
+    }
+}
+
+/// One step of a ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What is done; none: it is only noted.
+    pub action: Option<RuleAction>,
+    /// For how long; zero for a note.
+    pub duration: Duration,
 }

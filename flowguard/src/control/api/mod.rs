@@ -16,5 +16,5 @@ pub use self::{
     },
     source::{ContainerInfo, Event, FollowLine, Process, Reply, Source, SourceDetail},
     status::{Status, TableUse},
-    verdict::{ActionName, Ended, Limit, Observation, VerdictRecord},
+    verdict::{ActionName, Bound, Ended, Limit, Observation, VerdictRecord},
 };

@@ -63,14 +63,50 @@ impl std::fmt::Display for ActionName {
 /// One observation a verdict rests on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
-    /// What was measured: `attempts`, `destinations`, …
+    /// What was measured: `attempts`, `rejected-ratio`, …
     pub what: String,
     /// Its value within the window.
-    pub value: u64,
-    /// The rule's limit that it reached.
-    pub limit: u64,
+    #[serde(serialize_with = "number")]
+    pub value: f64,
+    /// The rule's limit.
+    #[serde(serialize_with = "number")]
+    pub limit: f64,
+    /// Whether the value had to be at least or at most the limit.
+    #[serde(default)]
+    pub bound: Bound,
+    /// Of a ratio: how much there was of what it is a share of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
     /// The window, seconds.
     pub window_seconds: u64,
+    /// The last part of it that was left out, seconds.
+    #[serde(default)]
+    pub before_seconds: u64,
+}
+
+/// On which side of its limit a value had to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bound {
+    /// The limit or more.
+    #[default]
+    AtLeast,
+    /// The limit or less.
+    AtMost,
+}
+
+/// Writes a number that is whole as one.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn number<S: serde::Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    let whole = *value as u64;
+    if whole as f64 == *value {
+        serializer.serialize_u64(whole)
+    } else {
+        serializer.serialize_f64(*value)
+    }
 }
 
 /// A verdict with its explanation: an element of `GET /v1/verdicts`.
