@@ -117,6 +117,8 @@ pub struct Status {
     pub kernel: BTreeMap<String, u64>,
     /// Events that the daemon took in.
     pub events_received: u64,
+    /// Processes behind attempts, by whether they were seen.
+    pub processes: BTreeMap<String, u64>,
     /// How full the kernel's tables are.
     pub tables: BTreeMap<String, TableUse>,
     /// What is wrong.
@@ -176,6 +178,25 @@ pub struct Process {
     pub uid: u32,
     /// Name.
     pub comm: String,
+    /// The program's file.
+    pub program: Option<String>,
+    /// Its command line.
+    pub command_line: Option<String>,
+    /// Its working directory.
+    pub directory: Option<String>,
+    /// The script it runs.
+    pub script: Option<String>,
+    /// Who started it.
+    pub parent: Option<Parent>,
+}
+
+/// A process's parent.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Parent {
+    /// Process id.
+    pub pid: u32,
+    /// Its command line.
+    pub command_line: String,
 }
 
 /// An element of `verdicts --json`.

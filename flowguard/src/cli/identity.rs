@@ -1,6 +1,10 @@
 //! What `show` says about who a source is.
 
-use crate::{control::api::ContainerInfo, identity::mapping::Tenant, model::escape};
+use crate::{
+    control::api::ContainerInfo,
+    identity::{mapping::Tenant, process::Details},
+    model::escape,
+};
 
 /// Characters of a container's id that are shown, as engines do.
 const SHORT_ID: usize = 12;
@@ -37,6 +41,25 @@ pub(super) fn tenant(tenant: &Tenant) -> String {
             text.push_str(&format!(", {what} {}", escape(value)));
         }
     }
+    text
+}
+
+/// ` /usr/bin/php8.2, script /home/alice/www/x.php, started by cron`: what follows a process's name;
+/// nothing, if nothing was found out.
+pub(super) fn behind(details: &Details) -> String {
+    let mut text = String::new();
+    let mut add = |what: &str, value: Option<&String>| {
+        if let Some(value) = value {
+            text.push_str(if text.is_empty() { " " } else { ", " });
+            text.push_str(what);
+            text.push_str(&escape(value));
+        }
+    };
+    add("", details.program.as_ref());
+    add("script ", details.script.as_ref());
+    add("in ", details.directory.as_ref());
+    let parent = details.parent.as_ref().map(|parent| &parent.command_line);
+    add("started by ", parent);
     text
 }
 

@@ -251,7 +251,7 @@ fn processes(events: &[Event]) -> Vec<(String, Times)> {
     tally(events.iter().filter_map(|event| {
         let process = event.process.as_ref()?;
         let name = format!("{} (uid {})", escape(&process.comm), process.uid);
-        Some((name, event.time))
+        Some((name + &identity::behind(&process.details), event.time))
     }))
 }
 

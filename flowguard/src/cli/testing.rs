@@ -59,6 +59,7 @@ pub(super) fn event(offset: i64, last: u8, comm: Option<&str>) -> api::Event {
             pid: 4_711,
             uid: 1_001,
             comm: comm.to_owned(),
+            details: Default::default(),
         }),
     }
 }

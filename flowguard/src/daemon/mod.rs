@@ -14,6 +14,7 @@ mod mapping;
 mod naming;
 mod orders;
 mod privilege;
+mod processes;
 mod reload;
 mod report;
 mod run;

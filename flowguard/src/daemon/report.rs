@@ -67,6 +67,13 @@ impl State {
                 .map(|stat| (stat.name().to_owned(), self.kernel.counters.stat(*stat)))
                 .collect(),
             events_received: self.events_received,
+            processes: [
+                ("seen", self.processes.seen),
+                ("gone", self.processes.gone),
+                ("missed", self.processes.missed),
+            ]
+            .map(|(what, count)| (what.to_owned(), count))
+            .into(),
             tables: self
                 .tables(accounts.fallback_entries)
                 .into_iter()

@@ -14,6 +14,7 @@ use super::{
     evidence,
     handle::{Handle, Request},
     lookup::Lookup,
+    processes::{SETTLE, Seen},
     start::{self, Options, RunError, Started},
     state::State,
 };
@@ -75,6 +76,7 @@ async fn guard(
         mut state,
         mut events,
         mut lookups,
+        mut seen,
     } = start::start(config, options)?;
     let (requests, mut asked) = mpsc::channel(64);
     let handle = Handle::new(requests, state.broadcast.clone());
@@ -118,12 +120,15 @@ async fn guard(
             Some(event) = links.recv() => state.on_link(event),
             Some(event) = cgroups.recv() => state.on_cgroup(event),
             Some(answer) = lookups.recv() => state.on_lookup(answer),
+            Some(attempt) = seen.recv() => state.on_seen(attempt),
             _ = tick.tick() => {
                 // What is counted by now is explained by events that came before.
                 state.take_events(&events.ready(EVENTS_BEFORE_TICK));
+                state.settle(&mut seen).await;
                 state.tick();
             }
             Some(request) = asked.recv() => {
+                state.settle(&mut seen).await;
                 let reloads = matches!(request, Request::Reload(_));
                 state.answer(request).await;
                 if reloads {
@@ -222,32 +227,57 @@ impl State {
     }
 
     fn take_events(&mut self, events: &[Record]) {
-        self.events_received += events.len() as u64;
         for event in events {
             match event {
-                Record::Attempt(event) => self.on_event(event),
+                Record::Attempt(event) => {
+                    if let Some(seen) = self.processes.look_behind(event) {
+                        self.on_event(seen);
+                    }
+                }
                 Record::Reply(reply) => self.on_reply(reply),
             }
         }
     }
 
-    fn on_event(&mut self, event: &Event) {
+    /// The process behind an attempt was looked at.
+    fn on_seen(&mut self, seen: Seen) {
+        self.processes.came_back(&seen);
+        self.on_event(seen);
+    }
+
+    /// Waits a moment for the attempts whose processes are being looked at: what is decided now rests
+    /// on them.
+    async fn settle(&mut self, attempts: &mut mpsc::Receiver<Seen>) {
+        let all = async {
+            while self.processes.under_way > 0
+                && let Some(seen) = attempts.recv().await
+            {
+                self.on_seen(seen);
+            }
+        };
+        // If it takes longer, they come later.
+        drop(tokio::time::timeout(SETTLE, all).await);
+    }
+
+    fn on_event(&mut self, seen: Seen) {
+        self.events_received += 1;
+        let event = &seen.event;
         if event.source != NO_SOURCE {
-            self.keep_event(event.source, event);
+            self.keep_event(event.source, &seen);
             return;
         }
         let Some(identity) = identity_behind(event) else {
-            self.on_stray(event);
+            self.on_stray(&seen);
             return;
         };
         match self.kernel.registry.lookup(identity) {
-            Some(source) => self.keep_event(source, event),
+            Some(source) => self.keep_event(source, &seen),
             None => {
                 if self.on_newcomer(identity) {
                     // Whoever is its own name has got it by now.
                     match self.kernel.registry.lookup(identity) {
-                        Some(source) => self.keep_event(source, event),
-                        None => self.keep_waiting(identity, event),
+                        Some(source) => self.keep_event(source, &seen),
+                        None => self.keep_waiting(identity, seen),
                     }
                 }
             }
@@ -256,14 +286,15 @@ impl State {
 
     /// A mail server said no to somebody.
     fn on_reply(&mut self, reply: &ReplyEvent) {
+        self.events_received += 1;
         if let Some(reply) = evidence::readable_reply(reply, &self.now()) {
             self.evidence.add_reply(reply.0, reply.1);
         }
     }
 
     /// A connection left the host that nobody accounts for.
-    fn on_stray(&mut self, event: &Event) {
-        let Some(stray) = evidence::readable(event, STRAY.to_owned(), &self.now()) else {
+    fn on_stray(&mut self, seen: &Seen) {
+        let Some(stray) = evidence::readable(seen, STRAY.to_owned(), &self.now()) else {
             return;
         };
         self.warn(
@@ -272,21 +303,21 @@ impl State {
                 "SMTP connections leave this host that belong to no source, the last one to {} port \
                  {} by a raw or packet socket of uid {}, or forwarded from a device that is no edge: \
                  find out who makes them (`flowguard events` shows them as {STRAY})",
-                stray.dst, stray.dport, event.uid
+                stray.dst, stray.dport, seen.event.uid
             )),
         );
         drop(self.broadcast.send(stray.clone()));
         self.evidence.add_stray(stray);
     }
 
-    pub(super) fn keep_event(&mut self, source: u32, event: &Event) {
+    pub(super) fn keep_event(&mut self, source: u32, seen: &Seen) {
         let name = self
             .kernel
             .registry
             .name(source)
             .map(full_name)
             .unwrap_or_default();
-        if let Some(event) = evidence::readable(event, name, &self.now()) {
+        if let Some(event) = evidence::readable(seen, name, &self.now()) {
             // Nobody need be following.
             drop(self.broadcast.send(event.clone()));
             self.evidence.add(source, event);

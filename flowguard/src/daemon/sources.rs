@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use flowguard_common::{
     class::Class,
-    event::Event,
     source::Kind,
     verdict::{ACTION_ALLOW, Rate, VERDICT_EXEMPT},
 };
 
-use super::{lookup, state::State};
+use super::{lookup, processes::Seen, state::State};
 use crate::{
     identity::{
         cgroup_watch::CgroupEvent,
@@ -118,13 +117,13 @@ impl State {
 
     /// Keeps evidence for somebody who is about to get a name, within limits: whoever gets none
     /// must not fill our memory.
-    pub(super) fn keep_waiting(&mut self, identity: Identity, event: &Event) {
+    pub(super) fn keep_waiting(&mut self, identity: Identity, seen: Seen) {
         if self.waiting.len() >= WAITING && !self.waiting.contains_key(&identity) {
             return;
         }
         let events = self.waiting.entry(identity).or_default();
         if events.len() < WAITING_EVENTS {
-            events.push(*event);
+            events.push(seen);
         }
     }
 

@@ -7,14 +7,21 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-use flowguard_common::{class::Class, event::Event, names::MAX_TRUSTED};
+use flowguard_common::{class::Class, names::MAX_TRUSTED};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
-    devices::Devices, evidence::Evidence, lookup::Lookup, mapping::Tenants, naming::Containers,
-    tables::Refusals, vacancies::Vacancies, verdicts::InForce,
+    devices::Devices,
+    evidence::Evidence,
+    lookup::Lookup,
+    mapping::Tenants,
+    naming::Containers,
+    processes::{Processes, Seen},
+    tables::Refusals,
+    vacancies::Vacancies,
+    verdicts::InForce,
 };
 use crate::{
     config::{Config, ContainerPatterns},
@@ -86,7 +93,9 @@ pub(super) struct State {
     pub(super) newcomers: BTreeSet<Identity>,
     /// First attempts of identities that are about to be registered: evidence that is to get
     /// their name.
-    pub(super) waiting: HashMap<Identity, Vec<Event>>,
+    pub(super) waiting: HashMap<Identity, Vec<Seen>>,
+    /// Who looks at the processes behind attempts.
+    pub(super) processes: Processes,
     /// Users whose name is being looked up.
     pub(super) asked: HashSet<u32>,
     /// What is wrong, by what it is about.

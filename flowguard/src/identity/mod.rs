@@ -11,6 +11,7 @@
 //! - [`mapping`]: which customer a source is, by a panel's table;
 //! - [`netns`]: the cookies of network namespaces; [`peers`]: which namespace, and whose
 //!   processes, are behind a veth (`/proc`, `RTM_GETNSID`);
+//! - [`process`]: what is behind a connection (`/proc`);
 //! - [`routes`]: which interfaces lead to the world;
 //! - [`edge_owner`]: the name of the tenant behind an interface.
 //!
@@ -32,6 +33,7 @@ pub mod names;
 pub mod netns;
 mod owner;
 pub mod peers;
+pub mod process;
 pub mod routes;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -4,4 +4,5 @@
 mod docker;
 mod lxc;
 mod mapping;
+mod process;
 mod units;

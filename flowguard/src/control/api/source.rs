@@ -1,12 +1,12 @@
 //! Sources, and what was seen of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::verdict::VerdictRecord;
-use crate::identity::{mapping::Tenant, names::Container};
+use crate::identity::{mapping::Tenant, names::Container, process::Details};
 use crate::model::{ClassName, Totals};
 
 /// An element of `GET /v1/sources`.
@@ -79,6 +79,9 @@ pub struct Process {
     pub uid: u32,
     /// Name of the thread, unescaped.
     pub comm: String,
+    /// What it was when it was looked at, right after the attempt; empty: it was gone.
+    #[serde(flatten, default)]
+    pub details: Arc<Details>,
 }
 
 /// A container, as its engine knows it. All of it is unescaped.

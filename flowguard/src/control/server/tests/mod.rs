@@ -75,6 +75,7 @@ fn status() -> api::Status {
         totals: BTreeMap::new(),
         kernel: BTreeMap::new(),
         events_received: 0,
+        processes: Default::default(),
         tables: BTreeMap::new(),
         warnings: Vec::new(),
     }
