@@ -2,6 +2,7 @@
 //! place that knows exit codes.
 
 mod args;
+mod audit;
 mod check;
 mod completions;
 mod context;

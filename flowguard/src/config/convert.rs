@@ -11,6 +11,7 @@ use super::{
     edges::EdgeNames,
     error::Problem,
     gateway::gateway,
+    history::history,
     raw::{
         RawAction, RawCeilings, RawConfig, RawContainer, RawEdges, RawExempt, RawGuard, RawKernel,
         RawPaths, RawRate, RawRule, RawUplinks,
@@ -55,6 +56,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         Duration::from_millis(100),
         Duration::from_mins(1),
     );
+    let history = history(&raw.history, check);
     let edges = edges(&raw.edges, check);
     let gateway = gateway(&raw.gateway, check);
     let uplinks = uplinks(&raw.uplinks, check);
@@ -70,6 +72,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         kernel: kernel?,
         ceilings: ceilings?,
         policy: Policy { tick: tick? },
+        history: history?,
         edges: edges?,
         gateway: gateway?,
         uplinks: uplinks?,

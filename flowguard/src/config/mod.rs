@@ -10,6 +10,7 @@ mod convert;
 mod edges;
 mod error;
 mod gateway;
+mod history;
 mod merge;
 mod raw;
 
@@ -36,6 +37,7 @@ pub use self::{
 use crate::{
     model::{ClassName, Mode, SourceName},
     policy::SourceGlobs,
+    store::Retention,
 };
 
 /// The reference file: every setting with its default and what it means.
@@ -60,6 +62,8 @@ pub struct Config {
     pub ceilings: Ceilings,
     /// How the rules are weighed.
     pub policy: Policy,
+    /// How long what was seen is kept.
+    pub history: Retention,
     /// Interfaces of containers and VMs.
     pub edges: EdgeNames,
     /// Interfaces through which tenants' traffic enters.

@@ -1,6 +1,7 @@
 //! What goes over the control socket, and what `--json` prints: the same types, so that the names
 //! are stable and documented in one place.
 
+mod audit;
 mod check;
 mod failure;
 mod order;
@@ -9,6 +10,7 @@ mod status;
 mod verdict;
 
 pub use self::{
+    audit::AuditEntry,
     check::{Check, CheckState, ConfigReport, Doctor, ProgramCheck},
     failure::{Failure, FailureCode},
     order::{
