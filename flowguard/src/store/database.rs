@@ -94,7 +94,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         match work(&mut self.db) {
             Err(error) if error.is_damage() && self.path.is_some() => {
-                self.begin_anew(&error)?;
+                self.begin_anew(&error.damage())?;
                 work(&mut self.db)
             }
             done => done,
@@ -131,8 +131,26 @@ impl Store {
         self.file.is_some()
     }
 
+    /// Reads all of the file and looks whether it holds together, which SQLite does not notice by
+    /// itself as long as it finds what it looks for. Damage is set aside.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or no new one made.
+    pub fn verify(&mut self) -> Result<(), StoreError> {
+        let found = self.attempt(|db| {
+            let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            Ok(found)
+        })?;
+        if found == "ok" {
+            Ok(())
+        } else {
+            self.begin_anew(&found)
+        }
+    }
+
     /// Sets the damaged file aside and goes on with a new one; in memory, if there can be none now.
-    fn begin_anew(&mut self, damage: &StoreError) -> Result<(), StoreError> {
+    fn begin_anew(&mut self, reason: &str) -> Result<(), StoreError> {
         let Some(path) = self.path.clone() else {
             return Ok(());
         };
@@ -140,10 +158,6 @@ impl Store {
         // Closing writes to the file, for the last time.
         drop(mem::replace(&mut self.db, Self::in_memory()?.db));
         let aside = set_aside(&path)?;
-        let reason = match damage {
-            StoreError::Database(error) => error.to_string(),
-            other => other.to_string(),
-        };
         self.mishap = Some(format!(
             "the database was damaged ({reason}): it is kept as {}, and earlier explanations, \
              history and orders are lost",

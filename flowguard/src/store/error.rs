@@ -85,6 +85,14 @@ impl StoreError {
         }
     }
 
+    /// What SQLite says of it.
+    pub(super) fn damage(&self) -> String {
+        match self {
+            Self::Database(error) => error.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether one row is not what was written, while the rest may be.
     pub(super) fn is_bad_row(error: &rusqlite::Error) -> bool {
         matches!(

@@ -12,7 +12,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
 
 use super::{
@@ -23,6 +23,9 @@ use crate::control::api::{AuditEntry, VerdictRecord};
 
 /// Things that may wait to be written. Of records, some kilobytes each, this is some megabytes.
 const QUEUE: usize = 4_096;
+
+/// How often the whole file is looked through for damage, from the first minute on.
+const VERIFIED_EVERY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Things that are written in one transaction: each costs the disk one flush.
 const AT_ONCE: usize = 512;
@@ -180,6 +183,8 @@ struct Desk {
     last_minute: i64,
     /// An earlier one that came after it, until hours are added up again.
     late: Option<i64>,
+    /// When the file was last looked through for damage.
+    verified: Option<Timestamp>,
 }
 
 impl Desk {
@@ -189,6 +194,7 @@ impl Desk {
             health,
             last_minute: i64::MIN,
             late: None,
+            verified: None,
         }
     }
 
@@ -249,32 +255,42 @@ impl Desk {
                 self.last_minute = self.last_minute.max(minute.at);
             }
         }
-        let lost = writes.len() as u64;
+        match done {
+            // In memory it is written, and not on record.
+            Ok(()) if self.store.is_lasting() => lock(&self.health).failure = None,
+            Ok(()) => {}
+            Err(error) => self.note_failure(error, writes.len() as u64),
+        }
         writes.clear();
-        self.note_outcome(done, lost);
+        self.note_mishap();
     }
 
     fn tidy(&mut self, now: Timestamp, retention: &Retention) {
+        let is_due = self
+            .verified
+            .is_none_or(|last| now.duration_since(last).abs() >= VERIFIED_EVERY);
+        if is_due {
+            self.verified = Some(now);
+            if let Err(error) = self.store.verify() {
+                self.note_failure(error, 0);
+            }
+        }
         let done = self.store.tidy(now, self.late.take(), retention);
         let shortened = done.as_ref().ok().copied().flatten();
         if shortened.is_some() {
             lock(&self.health).shortened = shortened;
         }
-        self.note_outcome(done.map(drop), 0);
+        // That there was nothing to clear away does not mean that the disk takes anything again.
+        if let Err(error) = done {
+            self.note_failure(error, 0);
+        }
+        self.note_mishap();
     }
 
-    fn note_outcome(&mut self, done: Result<(), StoreError>, lost: u64) {
-        self.note_mishap();
-        let is_lasting = self.store.is_lasting();
+    fn note_failure(&self, error: StoreError, lost: u64) {
         let mut health = lock(&self.health);
-        match done {
-            Ok(()) if is_lasting => health.failure = None,
-            Ok(()) => {}
-            Err(error) => {
-                health.lost += lost;
-                health.failure = Some(format!("{:#}", anyhow::Error::from(error)));
-            }
-        }
+        health.lost += lost;
+        health.failure = Some(format!("{:#}", anyhow::Error::from(error)));
     }
 
     fn note_mishap(&mut self) {

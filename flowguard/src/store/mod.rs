@@ -14,6 +14,7 @@ mod checksum;
 mod database;
 mod error;
 mod history;
+mod hours;
 mod keeper;
 mod reader;
 mod recorder;

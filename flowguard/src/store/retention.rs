@@ -7,7 +7,8 @@ use rusqlite::Connection;
 
 use super::{
     Store, StoreError,
-    history::{self, HOUR, Table, floor},
+    history::{HOUR, Table, floor},
+    hours,
 };
 
 /// `[history]` of the configuration: how long what is kept.
@@ -59,7 +60,7 @@ impl Store {
         let now = now.as_second();
         self.attempt(|db| {
             let change = db.transaction()?;
-            let rolled = history::roll_up(&change, now, late)?;
+            let rolled = hours::roll_up(&change, now, late)?;
             forget_old(&change, now, retention)?;
             if rolled {
                 forget_unused(&change, now)?;
