@@ -6,10 +6,12 @@
 
 use std::{
     fs,
+    io::Write as _,
     os::{
         fd::{FromRawFd as _, OwnedFd},
         unix::net::UnixDatagram,
     },
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -25,6 +27,8 @@ use nix::{
         utsname::uname,
     },
 };
+
+use crate::{netns::Netns, process::run, wait::SOON};
 
 /// Something that came with a version of Linux.
 #[derive(Debug)]
@@ -82,6 +86,30 @@ pub const XDP_FEATURES: Feature = Feature {
         const NAME: &[u8] = b"\0xdp_features_t\0";
         let types = fs::read("/sys/kernel/btf/vmlinux")?;
         Ok(types.windows(NAME.len()).any(|window| window == NAME))
+    },
+};
+
+/// Several paths for one connection, which Linux has had since 5.6, and Debian's since 5.16.
+pub const MPTCP: Feature = Feature {
+    name: "MPTCP as Debian builds it",
+    since: (5, 16),
+    probe: || Ok(fs::exists("/proc/sys/net/mptcp")?),
+};
+
+/// A tenant's own nftables see what leaves its devices.
+pub const NETDEV_EGRESS: Feature = Feature {
+    name: "the netdev egress hook of nftables",
+    since: (5, 16),
+    probe: || {
+        let rules = "add table netdev t\nadd chain netdev t c { type filter hook egress device lo priority 0; }";
+        Netns::new()?.enter(|| {
+            let mut rules_file = tempfile::NamedTempFile::new()?;
+            rules_file.write_all(rules.as_bytes())?;
+            let mut nft = Command::new("nft");
+            Ok(run(nft.arg("-f").arg(rules_file.path()), SOON)?
+                .status
+                .success())
+        })
     },
 };
 

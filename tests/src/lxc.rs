@@ -116,6 +116,7 @@ fn configuration(lab: &Lab, name: &str) -> String {
          lxc.cgroup.dir.monitor = {cgroup}/lxc.monitor.{name}\n\
          lxc.cgroup.dir.monitor.pivot = {cgroup}/lxc.pivot\n\
          lxc.cgroup.dir.container = {cgroup}/lxc.payload.{name}\n\
+         lxc.apparmor.profile = unconfined\n\
          lxc.console.path = none\n\
          lxc.init.cmd = {INIT}\n\
          lxc.mount.entry = /usr usr none ro,rbind,create=dir 0 0\n\

@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io,
-    net::{IpAddr, Ipv6Addr, TcpListener},
+    io::{self, Read as _},
+    net::{IpAddr, Ipv6Addr, TcpListener, TcpStream},
     os::fd::AsRawFd as _,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -115,10 +115,10 @@ fn listen(port: u16) -> Result<TcpListener> {
 
 fn accept(listener: &TcpListener, counts: &Counts) {
     loop {
-        match listener
-            .accept()
-            .and_then(|(stream, _)| stream.local_addr())
-        {
+        match listener.accept().and_then(|(stream, _)| {
+            drain(&stream)?;
+            stream.local_addr()
+        }) {
             Ok(local) => {
                 let key = (local.ip().to_canonical(), local.port());
                 let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,10 +130,22 @@ fn accept(listener: &TcpListener, counts: &Counts) {
     }
 }
 
+/// Reads what came with the SYN: who closes without having read everything sends a reset, which may
+/// reach the client before it knows that it is connected.
+fn drain(mut stream: &TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    match stream.read(&mut [0; 1460]) {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Errors that say something about one connection and nothing about the listener.
 fn is_of_the_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
     )
 }

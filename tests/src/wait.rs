@@ -36,7 +36,11 @@ pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<T
     }
 }
 
-fn patience() -> Result<u32> {
+/// By how much this machine may be slower than one that is not emulated.
+///
+/// # Errors
+/// When the environment says nonsense.
+pub fn patience() -> Result<u32> {
     match env::var(PATIENCE) {
         Ok(factor) => factor
             .parse()

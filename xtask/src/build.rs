@@ -69,27 +69,33 @@ impl Tested {
     }
 }
 
-/// Builds what is tested, on a machine that is set up.
-pub(crate) fn tested(ready: &Ready) -> Result<Tested> {
+/// Cargo's profile for what this machine runs.
+pub(crate) const DEV: &str = "dev";
+
+/// Builds what is tested, on a machine that is set up, in one of cargo's profiles.
+pub(crate) fn tested(ready: &Ready, profile: &str) -> Result<Tested> {
     objects(ready, &GROWN_FORMS)?;
     object(ready)?;
     Ok(Tested {
-        flowguard: tested_binary("flowguard", "failpoints")?,
-        grown: tested_binary("flowguard-grown", "failpoints,grown")?,
+        flowguard: tested_binary(profile, "flowguard", "failpoints")?,
+        grown: tested_binary(profile, "flowguard-grown", "failpoints,grown")?,
     })
 }
 
 /// Builds the binary with these features and keeps a copy, which the next build leaves alone.
-fn tested_binary(name: &str, features: &str) -> Result<PathBuf> {
+fn tested_binary(profile: &str, name: &str, features: &str) -> Result<PathBuf> {
     let mut cargo = invoke::cargo();
     cargo.args(["build", "--package", "flowguard", "--bin", "flowguard"]);
-    invoke::run(cargo.args(["--features", features]))?;
-    let copy = paths::tested(name)?;
+    invoke::run(cargo.args(["--features", features, "--profile", profile]))?;
+    let copy = paths::tested(profile, name)?;
     if let Some(folder) = copy.parent() {
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    copy_if_different(&paths::target()?.join("debug/flowguard"), &copy)?;
+    // Its folder has another name for reasons of history.
+    let folder = if profile == DEV { "debug" } else { profile };
+    let built = paths::target()?.join(folder).join("flowguard");
+    copy_if_different(&built, &copy)?;
     fs::set_permissions(&copy, Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make {} executable", copy.display()))?;
     Ok(copy)

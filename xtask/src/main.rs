@@ -17,6 +17,7 @@ mod out;
 mod paths;
 mod run;
 mod setup;
+mod simulate;
 mod soak;
 mod test;
 mod tool;
@@ -31,6 +32,7 @@ enum Command {
     Demo(demo::Options),
     Test(test::Options),
     Soak(soak::Options),
+    Simulate(simulate::Options),
     Vm(vm::Options),
     Lint(lint::Options),
     Deny(deny::Options),
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Soak(options) => soak::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
         Command::Vm(options) => vm::run(&options),
         Command::Lint(options) => lint::run(&options),
         Command::Deny(options) => deny::run(&options),

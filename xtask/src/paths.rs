@@ -29,9 +29,9 @@ pub(crate) fn bpf_target() -> Result<PathBuf> {
     Ok(target()?.join("bpf"))
 }
 
-/// A `flowguard` that was built for tests only.
-pub(crate) fn tested(name: &str) -> Result<PathBuf> {
-    Ok(target()?.join("tested").join(name))
+/// A `flowguard` that was built for tests only, in one of cargo's profiles.
+pub(crate) fn tested(profile: &str, name: &str) -> Result<PathBuf> {
+    Ok(target()?.join("tested").join(profile).join(name))
 }
 
 /// The root that `cargo install` is given for tools of our own; they survive `git clean` and go

@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let prefix = invoke::root_prefix(&KEPT)
         .context("the soak needs root, and there is no sudo here: run this as root")?;
     let ready = setup::ensure(Needs::Demo, CoreChoice::default())?;
-    let tested = build::tested(&ready)?;
+    let tested = build::tested(&ready, build::DEV)?;
     invoke::run(invoke::cargo().args(["build", "--package", "flowguard-tests", "--bins"]))?;
 
     let mut soak = invoke::prefixed(&prefix, paths::target()?.join("debug/fg-soak"));

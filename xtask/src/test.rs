@@ -38,7 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "the tests on the kernel need root, and there is no sudo here: run this as root",
     )?;
     let ready = setup::ensure(Needs::Test, CoreChoice::default())?;
-    let tested = build::tested(&ready)?;
+    let tested = build::tested(&ready, build::DEV)?;
 
     let mut cargo = invoke::cargo();
     cargo

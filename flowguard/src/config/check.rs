@@ -57,7 +57,13 @@ impl<'a> Checker<'a> {
         ));
     }
 
-    fn accept<T, U, E: Display>(
+    /// Whether a value stands in the text, and is no default.
+    pub(super) fn is_written<T>(&self, value: &Spanned<T>) -> bool {
+        value.span().start < self.text.len()
+    }
+
+    /// What a check made of a value; its error is noted.
+    pub(super) fn accept<T, U, E: Display>(
         &mut self,
         key: &str,
         value: &Spanned<T>,
@@ -81,6 +87,45 @@ impl<'a> Checker<'a> {
             .and_then(|number| T::try_from(number).ok())
             .ok_or_else(|| format!("{number} is out of range: write {min} to {max}"));
         self.accept(key, value, result)
+    }
+
+    /// A number between two bounds.
+    pub(super) fn number(
+        &mut self,
+        key: &str,
+        value: &Spanned<f64>,
+        min: f64,
+        max: f64,
+    ) -> Option<f64> {
+        let number = *value.get_ref();
+        let result = (min..=max)
+            .contains(&number)
+            .then_some(number)
+            .ok_or_else(|| format!("{number} is out of range: write {min} to {max}"));
+        self.accept(key, value, result)
+    }
+
+    /// Notes that a name is none of those there are; what could not be read has none.
+    pub(super) fn known<'n, N: Iterator<Item = &'n str>>(
+        &mut self,
+        key: &str,
+        value: &Spanned<String>,
+        what: &str,
+        known: Option<N>,
+    ) {
+        let name = value.get_ref();
+        let Some(known) = known.map(Iterator::collect::<Vec<_>>) else {
+            return;
+        };
+        if known.contains(&name.as_str()) {
+            return;
+        }
+        let list = known.join(", ");
+        self.note(
+            key,
+            value,
+            format!("there is no {what} `{name}`: write one of {list}"),
+        );
     }
 
     /// Bytes of a ring buffer.
@@ -239,6 +284,24 @@ impl<'a> Checker<'a> {
             Err(format!(
                 "`{name}` is the name of another one: choose a new one"
             ))
+        };
+        self.accept(key, value, result)
+    }
+
+    /// A name that a panel gave, which no other of its kind has.
+    pub(super) fn panel_name(
+        &mut self,
+        key: &str,
+        value: &Spanned<String>,
+        taken: &mut HashSet<String>,
+    ) -> Option<String> {
+        let name = value.get_ref();
+        let result = if name.is_empty() {
+            Err("it is empty".to_owned())
+        } else if taken.insert(name.clone()) {
+            Ok(name.clone())
+        } else {
+            Err(format!("`{name}` is here twice"))
         };
         self.accept(key, value, result)
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use flowguard_common::{fanout::FANOUT_BITS, names::MAX_TRUSTED};
+use flowguard_common::names::MAX_TRUSTED;
 
 use super::{
     Ceilings, Config, Exempt, Guard, Kernel, Paths, Policy, Uplinks,
@@ -12,42 +12,33 @@ use super::{
     error::Problem,
     gateway::gateway,
     history::history,
+    judgement::judgement,
     raw::{
-        RawAction, RawCeilings, RawConfig, RawContainer, RawEdges, RawExempt, RawGuard, RawKernel,
-        RawPaths, RawRate, RawRule, RawUplinks,
+        RawCeilings, RawConfig, RawContainer, RawEdges, RawExempt, RawGuard, RawKernel, RawPaths,
+        RawRate, RawUplinks,
     },
-};
-use crate::{
-    model::ClassName,
-    policy::{self, Bound, Condition, Ladder, Measure, Rule, RuleAction},
 };
 
 /// Trusted networks that can be configured: one bank of the kernel's table, less room for the
 /// host's own addresses.
 const MAX_TRUSTED_NETWORKS: usize = MAX_TRUSTED as usize / 2 - 512;
 
-/// Most first contacts a rule can ask for. Beyond half of its bits the kernel's bitmap counts
-/// much fewer than there were.
-const MAX_DESTINATIONS: i64 = FANOUT_BITS as i64 / 2;
-
 /// Longest path of a unix socket: `sun_path` with its final zero (include/uapi/linux/un.h).
 const MAX_SOCKET_PATH: usize = 107;
 
 const SECOND: Duration = Duration::from_secs(1);
-const MAX_WINDOW: Duration = Duration::from_hours(24 * 7);
-const MAX_VERDICT: Duration = Duration::from_hours(24 * 366);
 
 /// Interprets everything; all that makes no sense is told together.
 pub(super) fn config(raw: RawConfig, text: &str) -> Result<Config, Vec<Problem>> {
     let mut check = Checker::new(text);
-    let config = sections(raw, text.len(), &mut check);
+    let config = sections(&raw, &mut check);
     let problems = check.into_problems();
     config.filter(|_| problems.is_empty()).ok_or(problems)
 }
 
-fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<Config> {
+fn sections(raw: &RawConfig, check: &mut Checker<'_>) -> Option<Config> {
     let paths = paths(&raw.paths, check);
-    let guard = guard(&raw.guard, text_len, check);
+    let guard = guard(&raw.guard, check);
     let kernel = kernel(&raw.kernel, check);
     let ceilings = ceilings(&raw.ceilings, check);
     let tick = check.duration(
@@ -62,7 +53,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
     let uplinks = uplinks(&raw.uplinks, check);
     let exempt = exempt(&raw.exempt, check);
     let containers = containers(&raw.container, check);
-    let rules = rules(&raw.rule, !raw.guard.smarthosts.get_ref().is_empty(), check);
+    let judgement = judgement(raw, check);
     Some(Config {
         origin: None,
         socket: None,
@@ -78,10 +69,7 @@ fn sections(raw: RawConfig, text_len: usize, check: &mut Checker<'_>) -> Option<
         uplinks: uplinks?,
         exempt: exempt?,
         containers,
-        judgement: policy::Policy {
-            rules: rules?,
-            ..policy::Policy::default()
-        },
+        judgement: judgement?,
     })
 }
 
@@ -115,7 +103,7 @@ fn paths(raw: &RawPaths, check: &mut Checker<'_>) -> Option<Paths> {
     })
 }
 
-fn guard(raw: &RawGuard, text_len: usize, check: &mut Checker<'_>) -> Option<Guard> {
+fn guard(raw: &RawGuard, check: &mut Checker<'_>) -> Option<Guard> {
     let direct_ports = check.ports("guard.direct_ports", &raw.direct_ports, 1);
     let submission_ports = check.ports("guard.submission_ports", &raw.submission_ports, 0);
     for port in raw.submission_ports.get_ref() {
@@ -123,7 +111,7 @@ fn guard(raw: &RawGuard, text_len: usize, check: &mut Checker<'_>) -> Option<Gua
             continue;
         };
         // Blame the list that the operator wrote, not the default.
-        let (key, place) = if port.span().start < text_len {
+        let (key, place) = if check.is_written(port) {
             ("guard.submission_ports", port)
         } else {
             ("guard.direct_ports", direct)
@@ -230,105 +218,4 @@ fn containers(raw: &[RawContainer], check: &mut Checker<'_>) -> ContainerPattern
         }
     }
     patterns
-}
-
-fn rules(raw: &[RawRule], has_smarthost: bool, check: &mut Checker<'_>) -> Option<Vec<Rule>> {
-    let mut names = HashSet::new();
-    let all: Vec<_> = raw
-        .iter()
-        .map(|raw| rule(raw, has_smarthost, &mut names, check))
-        .collect();
-    all.into_iter().collect()
-}
-
-fn rule(
-    raw: &RawRule,
-    has_smarthost: bool,
-    names: &mut HashSet<String>,
-    check: &mut Checker<'_>,
-) -> Option<Rule> {
-    let name = check.name("rule.name", &raw.name, names);
-    let sources = check.sources("rule.sources", &raw.sources);
-    let window = check.duration("rule.window", &raw.window, SECOND, MAX_WINDOW);
-    let minimums = [
-        ("attempts", &raw.min_attempts, 1_000_000_000),
-        ("destinations", &raw.min_destinations, MAX_DESTINATIONS),
-    ];
-    let mut when = Vec::new();
-    for (what, value, max) in minimums {
-        let Some(value) = value else { continue };
-        let limit = check.integer::<u32>(&format!("rule.min_{what}"), value, 1, max);
-        if let (Some(limit), Some(within), Ok(what)) = (limit, window, what.parse::<Measure>()) {
-            when.push(Condition {
-                what,
-                within,
-                before: Duration::ZERO,
-                bound: Bound::AtLeast(limit.into()),
-                of_at_least: 0,
-            });
-        }
-    }
-    if raw.min_attempts.is_none() && raw.min_destinations.is_none() {
-        let message = "it has no minimum and would fit nobody: \
-                       write min_attempts, min_destinations or both";
-        check.note("rule", &raw.name, message);
-    }
-    let action = action(raw, has_smarthost, check);
-    let duration = check.duration("rule.for", &raw.duration, SECOND, MAX_VERDICT);
-    Some(Rule {
-        name: name?,
-        sources: sources?,
-        class: raw.class,
-        groups: Vec::new(),
-        packages: Vec::new(),
-        when: window.map(|_| when)?,
-        ladder: Ladder::single(action?, duration?),
-    })
-}
-
-fn action(raw: &RawRule, has_smarthost: bool, check: &mut Checker<'_>) -> Option<RuleAction> {
-    let action = *raw.action.get_ref();
-    let with_rate = match action {
-        RawAction::Limit => RuleAction::Limit,
-        RawAction::NewDestinations => RuleAction::NewDestinations,
-        RawAction::Block | RawAction::Sever | RawAction::Redirect => {
-            return without_rate(raw, action, has_smarthost, check);
-        }
-    };
-    let Some(limit) = &raw.limit else {
-        let message = "this action needs a limit: write one such as \
-                       limit = { burst = 10, rate = 10, per = \"1h\" }";
-        check.note("rule.action", &raw.action, message);
-        return None;
-    };
-    check.rate("rule.limit", limit.get_ref()).map(with_rate)
-}
-
-fn without_rate(
-    raw: &RawRule,
-    action: RawAction,
-    has_smarthost: bool,
-    check: &mut Checker<'_>,
-) -> Option<RuleAction> {
-    if let Some(limit) = &raw.limit {
-        let message = "only the actions \"limit\" and \"new-destinations\" have a limit: \
-                       remove it or change the action";
-        check.note("rule.limit", limit, message);
-        return None;
-    }
-    Some(match action {
-        RawAction::Sever => RuleAction::Sever,
-        RawAction::Redirect => {
-            let problem = if !has_smarthost {
-                "there is no smarthost to redirect to: write guard.smarthosts"
-            } else if raw.class == ClassName::Relay {
-                "class `relay` is mail to where it may go: redirect `direct` or `submission`"
-            } else {
-                return Some(RuleAction::Redirect);
-            };
-            check.note("rule.action", &raw.action, problem);
-            return None;
-        }
-        _ => RuleAction::Block,
-    })
 }

@@ -10,10 +10,13 @@ use toml::{
 
 use super::{REFERENCE, error::Problem, raw::RawConfig};
 
+/// Sections of which those of the reference file hold as well, unless the text has one of the same
+/// name: whoever exempts one source more is not to expose the host's mail server by it, and whoever
+/// writes a ladder of their own is not to take the shipped rules theirs.
+const ADDED_TO: [&str; 2] = ["exempt", "ladder"];
+
 /// Reads a text and takes every key that it lacks, at the top or within a section, from the
-/// reference file. Lists and inline tables are taken whole, except the exemptions: those of the
-/// reference file hold as well, unless the text has one of the same name. Whoever exempts one
-/// source more is not to expose the host's mail server by it.
+/// reference file. Lists and inline tables are taken whole, except those of [`ADDED_TO`].
 pub(super) fn with_defaults(text: &str) -> Result<RawConfig, Problem> {
     // Blanks as long as the text keep the places of the two files apart: what stands beyond the
     // text's end is a default.
@@ -57,11 +60,11 @@ fn fill<'a>(document: &mut DeTable<'a>, defaults: DeTable<'a>) {
                     }
                 }
             }
-            (Some(exemptions), DeValue::Array(defaults)) if key.get_ref() == "exempt" => {
-                if let DeValue::Array(exemptions) = exemptions.get_mut() {
+            (Some(own), DeValue::Array(defaults)) if ADDED_TO.contains(&&**key.get_ref()) => {
+                if let DeValue::Array(own) = own.get_mut() {
                     for default in defaults {
-                        if !exemptions.iter().any(|own| name(own) == name(&default)) {
-                            exemptions.push(default);
+                        if !own.iter().any(|own| name(own) == name(&default)) {
+                            own.push(default);
                         }
                     }
                 }
@@ -75,9 +78,9 @@ fn fill<'a>(document: &mut DeTable<'a>, defaults: DeTable<'a>) {
     }
 }
 
-/// The name of an exemption.
-fn name<'t>(exemption: &'t Spanned<DeValue<'_>>) -> Option<&'t str> {
-    match exemption.get_ref() {
+/// The name of a section.
+fn name<'t>(section: &'t Spanned<DeValue<'_>>) -> Option<&'t str> {
+    match section.get_ref() {
         DeValue::Table(table) => table.get("name")?.get_ref().as_str(),
         _ => None,
     }

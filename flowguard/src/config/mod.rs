@@ -11,6 +11,7 @@ mod edges;
 mod error;
 mod gateway;
 mod history;
+mod judgement;
 mod merge;
 mod raw;
 

@@ -4,8 +4,11 @@
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
-use super::{DenyError, EdgeAttach, GatewayMode};
-use crate::model::{ClassName, Mode};
+use super::{
+    DenyError, EdgeAttach, GatewayMode,
+    judgement::raw::{RawLadder, RawOverride, RawPackage, RawRisk, RawRule, RawSprt},
+};
+use crate::model::Mode;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a configuration")]
@@ -22,7 +25,13 @@ pub(super) struct RawConfig {
     pub(super) uplinks: RawUplinks,
     pub(super) exempt: Vec<RawExempt>,
     pub(super) container: Vec<RawContainer>,
+    pub(super) sprt: RawSprt,
+    pub(super) risk: RawRisk,
+    pub(super) ladder: Vec<RawLadder>,
     pub(super) rule: Vec<RawRule>,
+    pub(super) package: Option<Vec<RawPackage>>,
+    #[serde(rename = "override")]
+    pub(super) overrides: Option<Vec<RawOverride>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,29 +138,4 @@ pub(super) struct RawExempt {
 pub(super) struct RawContainer {
     pub(super) name: Spanned<String>,
     pub(super) paths: Vec<Spanned<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a section [[rule]]")]
-pub(super) struct RawRule {
-    pub(super) name: Spanned<String>,
-    pub(super) sources: Spanned<Vec<Spanned<String>>>,
-    pub(super) class: ClassName,
-    pub(super) window: Spanned<String>,
-    pub(super) min_attempts: Option<Spanned<i64>>,
-    pub(super) min_destinations: Option<Spanned<i64>>,
-    pub(super) action: Spanned<RawAction>,
-    pub(super) limit: Option<Spanned<RawRate>>,
-    #[serde(rename = "for")]
-    pub(super) duration: Spanned<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum RawAction {
-    Limit,
-    NewDestinations,
-    Redirect,
-    Block,
-    Sever,
 }

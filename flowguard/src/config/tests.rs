@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::{Bound, Ladder, RuleAction};
+use crate::policy::{Bound, Ladder, RuleAction, Step};
 
-fn parse(text: &str) -> Config {
+pub(super) fn parse(text: &str) -> Config {
     Config::parse(text, None).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
@@ -21,7 +21,7 @@ fn problems(text: &str) -> Vec<String> {
 
 /// Asserts that a text has one problem, at this place, which is described so.
 #[track_caller]
-fn assert_problem(text: &str, place: &str, description: &str) {
+pub(super) fn assert_problem(text: &str, place: &str, description: &str) {
     let problems = problems(text);
     let [problem] = problems.as_slice() else {
         panic!("{problems:#?}")
@@ -89,19 +89,22 @@ fn every_optional_key_is_explained_in_the_reference() {
         .zip(REFERENCE.lines())
         .map(|(example, line)| example.unwrap_or(line).to_owned() + "\n")
         .collect();
-    for key in ["cgroup_root", "direct", "submission", "relay", "limit"] {
+    for key in [
+        "cgroup_root",
+        "direct",
+        "submission",
+        "relay",
+        "factor",
+        "skip",
+        "until",
+    ] {
         assert!(uncommented.contains(&format!("\n{key} = ")), "{key}");
     }
 }
 
 #[test]
-fn shipped_rules_never_judge_by_rate_alone_and_spare_mail_servers() {
+fn shipped_exemptions_spare_mail_servers_and_nobody_else() {
     let config = parse("");
-    assert!(!config.judgement.rules.is_empty());
-    for rule in &config.judgement.rules {
-        assert!(rule.when.iter().any(|condition| !condition.what.is_rate()));
-        assert_ne!(rule.class, ClassName::Relay);
-    }
     for user in ["root", "postfix", "Debian-exim", "stalwart-mail"] {
         assert_eq!(
             config.exempt(&SourceName::user(user)),
@@ -196,7 +199,10 @@ fn what_is_written_replaces_the_default_and_the_rest_stays() {
     assert_eq!(condition.bound, Bound::AtLeast(50.0));
     assert_eq!(condition.within, Duration::from_mins(10));
     let limit = RuleAction::Limit(hourly(10, 10));
-    assert_eq!(rule.ladder, Ladder::single(limit, Duration::from_hours(2)));
+    assert_eq!(
+        rule.ladder,
+        Ladder::single(Step::new(limit, Duration::from_hours(2)))
+    );
     assert_eq!(config.containers, parse("").containers);
 }
 
@@ -401,116 +407,6 @@ fn wrong_values_are_told() {
     }
     let long = format!("[paths]\ncontrol_socket = '/{}'", "x".repeat(107));
     assert_problem(&long, "2:18: paths.control_socket", "107 bytes");
-}
-
-fn rule(replaced: &str, by: &str) -> String {
-    let text = "[[rule]]\nname = 'r'\nsources = ['*']\nclass = 'direct'\nwindow = '5m'\n\
-                min_attempts = 1\naction = 'block'\nfor = '1h'\n";
-    assert!(text.contains(replaced));
-    text.replace(replaced, by)
-}
-
-#[test]
-fn rules_that_make_no_sense_are_told() {
-    parse(&rule("", ""));
-    for (replaced, by, place, description) in [
-        ("min_attempts = 1", "", "2:8: rule", "no minimum"),
-        (
-            "min_attempts = 1",
-            "min_attempts = 0",
-            "6:16: rule.min_attempts",
-            "out of range",
-        ),
-        (
-            "min_attempts = 1",
-            "min_destinations = 1025",
-            "6:20: rule.min_destinations",
-            "write 1 to 1024",
-        ),
-        ("'block'", "'limit'", "7:10: rule.action", "needs a limit"),
-        (
-            "'block'",
-            "'new-destinations'",
-            "7:10: rule.action",
-            "needs a limit",
-        ),
-        (
-            "'block'",
-            "'sever'\nlimit = { burst = 1, rate = 1, per = '1s' }",
-            "8:9: rule.limit",
-            "remove it",
-        ),
-        (
-            "'block'",
-            "'redirect'",
-            "7:10: rule.action",
-            "write guard.smarthosts",
-        ),
-        (
-            "'block'",
-            "'blocked'",
-            "7:10: rule.action",
-            "did you mean `block`?",
-        ),
-        (
-            "'block'",
-            "'block'\nlimit = { burst = 1, rate = 1, per = '1s' }",
-            "8:9: rule.limit",
-            "only the actions",
-        ),
-        ("'5m'", "'8d'", "5:10: rule.window", "write 1s to 7days"),
-        ("'1h'", "'0s'", "8:7: rule.for", "out of range"),
-        (
-            "'direct'",
-            "'redirect'",
-            "4:9: rule.class",
-            "did you mean `direct`?",
-        ),
-    ] {
-        assert_problem(&rule(replaced, by), place, description);
-    }
-    let twice = rule("", "").repeat(2);
-    assert_problem(&twice, "10:8: rule.name", "choose a new one");
-}
-
-#[test]
-fn every_action_can_be_asked_for() {
-    let hosts = "[guard]\nsmarthosts = ['192.0.2.25', '[2001:db8::25]:2525']\n";
-    let config = parse(hosts);
-    let shown: Vec<_> = config
-        .guard
-        .smarthosts
-        .iter()
-        .map(|h| h.to_string())
-        .collect();
-    assert_eq!(shown, ["192.0.2.25:25", "[2001:db8::25]:2525"]);
-    let limit = "\nlimit = { burst = 5, rate = 1, per = '1s' }";
-    let rate = Rate {
-        interval_ns: 1_000_000_000,
-        burst: 5,
-    };
-    for (action, expected) in [
-        ("'block'", RuleAction::Block),
-        ("'sever'", RuleAction::Sever),
-        ("'redirect'", RuleAction::Redirect),
-        (&*format!("'limit'{limit}"), RuleAction::Limit(rate)),
-        (
-            &*format!("'new-destinations'{limit}"),
-            RuleAction::NewDestinations(rate),
-        ),
-    ] {
-        let config = parse(&(hosts.to_owned() + &rule("'block'", action)));
-        assert_eq!(
-            config.judgement.rules[0].ladder.steps[0].action,
-            Some(expected)
-        );
-    }
-    let relay = rule("'block'", "'redirect'").replace("'direct'", "'relay'");
-    assert_problem(
-        &(hosts.to_owned() + &relay),
-        "9:10: rule.action",
-        "redirect `direct` or",
-    );
 }
 
 #[test]

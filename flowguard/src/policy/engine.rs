@@ -1,128 +1,223 @@
 //! Weighs every source against the rules, once a tick.
 
-use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry},
-    mem,
-    time::Duration,
-};
+use std::{collections::BTreeMap, mem, time::Duration};
+
+use flowguard_common::class::{CLASSES, Class};
 
 use super::{
+    account::{Account, Scales, Told},
+    clock::{Clock, Tenths, duration, tenths},
     evidence::{Heard, Origin, Sample},
-    finding::{Conduct, Finding, StepInfo},
-    history::{Counts, Window},
-    measure::Kind,
-    rule::{Bound, Rule},
+    finding::{Conduct, Finding},
+    offence::{Offence, When},
+    plan::Plan,
+    risk::{self, Risks},
     settings::Policy,
+    sprt::Test,
+    words::Meaning,
 };
-use crate::{
-    control::api,
-    model::{ClassName, SourceName},
-};
+use crate::model::{ClassName, SourceName, Totals};
 
-/// A source in a class.
-type Key = (u32, ClassName);
+/// Source ids from here on are not weighed. The kernel's are below `kernel.max_sources`, which is
+/// at most a million.
+pub const MAX_SOURCE: u32 = 1 << 22;
 
-/// The last sample of a source in a class.
-#[derive(Debug)]
-struct Reading {
-    name: SourceName,
-    counts: Counts,
-    /// Whether it was exempt or under a verdict.
-    unjudged: bool,
-    tick: u64,
-}
+/// No account.
+const NONE: u32 = u32::MAX;
 
-/// The engine: rules, and the past they are weighed on.
+/// Part of the accounts whose past is looked through for what no window reaches, every tick.
+const SWEPT: usize = 64;
+
+/// The engine: a policy, and the past it is weighed on.
 ///
 /// # What counts as evidence
 ///
 /// Growth of the counters from one tick to the next, unless
 ///
 /// - it is the engine's first tick: nobody knows how old the counters are that it finds;
-/// - the source is or was until this tick exempt or under a verdict: what is refused is tried
-///   again, which says nothing new, and somebody whose verdict has ended starts afresh;
+/// - the source is or was until this tick exempt, or under a verdict that is not mild: what is
+///   refused is tried again, which says nothing new, and somebody whose verdict has ended starts
+///   afresh;
 /// - a counter went backwards, as it does when the guard is detached and attached again, or the
 ///   source id has passed to another name.
 ///
 /// In these cases the counters are only noted, to be the baseline of the next tick, and what was
 /// known is forgotten. Everything that a source has done when it first appears in a later tick is
-/// growth since the tick before.
+/// growth since the tick before. A rule that has been fulfilled needs new evidence to be fulfilled
+/// again, even while a mild verdict is in force; what that verdict refuses is none.
+///
+/// Nothing is ever found of a source that did nothing since the last tick.
 ///
 /// # Memory
 ///
-/// For each window of the rules of a class, a history of at most 65 entries for each source that
-/// was active within it; and the last reading of every source ever offered, which stays, so that
-/// a source that returns after a long silence is not taken for one that did it all at once.
-/// Source ids are dense, so there are never more than the kernel has room for.
+/// About 700 bytes for every pair of source and class that was ever offered, and besides for those
+/// that did something within the longest window what `history.rs` tells.
 #[derive(Debug)]
 pub struct Engine {
     policy: Policy,
-    readings: HashMap<Key, Reading>,
-    histories: HashMap<Key, Vec<Window>>,
+    plans: [Plan; CLASSES as usize],
+    test: Test,
+    clock: Clock,
     /// Number of the tick in progress or last done; 0: none yet.
-    tick: u64,
-    now: Duration,
+    tick: u32,
+    /// For each source and class the place of its account.
+    index: Vec<[u32; CLASSES as usize]>,
+    accounts: Vec<Account>,
+    /// How far the past has been looked through.
+    swept: usize,
+    /// Replies since the last tick.
+    heard: BTreeMap<(u32, ClassName), Vec<Told>>,
+    risks: Risks,
+    /// Offences of those that have no account (yet), by the names of the rules.
+    remembered: BTreeMap<(SourceName, ClassName), Vec<(String, Offence)>>,
 }
 
 impl Engine {
     /// An engine that has seen nothing yet.
     pub fn new(policy: Policy) -> Self {
         Self {
+            plans: plans(&policy),
+            test: Test::new(&policy.sprt),
             policy,
-            readings: HashMap::new(),
-            histories: HashMap::new(),
+            clock: Clock::default(),
             tick: 0,
-            now: Duration::ZERO,
+            index: Vec::new(),
+            accounts: Vec::new(),
+            swept: 0,
+            heard: BTreeMap::new(),
+            risks: Risks::default(),
+            remembered: BTreeMap::new(),
         }
     }
 
+    /// The policy in force, without the overrides that have ended.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// Replaces the policy. What is known stays known as far as the new windows reach; a window
-    /// that is longer than any before it begins with what the longest held.
+    /// that is longer than any before it begins with what the longest held. Offences stay with
+    /// rules that keep their name.
     pub fn set_policy(&mut self, policy: Policy) {
-        self.policy = policy;
-        let rules = &self.policy.rules;
-        self.histories.retain(|(_, class), history| {
-            *history = window_lengths(rules, *class)
-                .filter_map(|length| fitting(history, length))
-                .collect();
-            !history.is_empty()
+        let new_plans = plans(&policy);
+        let place = |rule: &super::Rule| policy.rules.iter().position(|new| new.name == rule.name);
+        let rules: Vec<_> = self.policy.rules.iter().map(place).collect();
+        let now = self.clock.now();
+        let columns = Class::ALL.map(|class| {
+            let (old, new) = (&self.plans[class as usize], &new_plans[class as usize]);
+            let place = |column| old.columns.iter().position(|known| known == column);
+            new.columns.iter().map(place).collect::<Vec<_>>()
         });
+        for account in &mut self.accounts {
+            let class = Class::from(account.class) as usize;
+            let plans = (&self.plans[class], &new_plans[class]);
+            account.replan(plans, &rules, &columns[class], now);
+        }
+        self.test = Test::new(&policy.sprt);
+        self.plans = new_plans;
+        self.policy = policy;
     }
 
     /// Takes in a mail server's reply, whose text has been masked. It is to be told before the tick
     /// whose counters it is in.
-    pub fn hear(&mut self, _reply: Heard<'_>) {}
+    pub fn hear(&mut self, reply: Heard<'_>) {
+        let settings = &self.policy.risk;
+        let meaning = Meaning::of(reply.text);
+        let weight = risk::weight(settings, meaning);
+        self.risks
+            .add(settings, reply.origin, weight, self.clock.now());
+        let told = self.heard.entry((reply.source, reply.class)).or_default();
+        told.push(Told {
+            server: reply.server,
+            meaning,
+            origin: reply.origin,
+            weight,
+        });
+    }
 
     /// A sending address is on a blacklist, or no longer.
-    pub fn set_listed(&mut self, _origin: Origin, _listed: bool) {}
+    pub fn set_listed(&mut self, origin: Origin, listed: bool) {
+        self.risks.set_listed(origin, listed);
+    }
 
     /// Ends the overrides whose time is over at this time of the wall clock, which the engine does
     /// not look at by itself.
     pub fn end_overrides(&mut self, wall: jiff::Timestamp) {
+        let before = self.policy.overrides.len();
         let lasts = |until: Option<jiff::Timestamp>| until.is_none_or(|until| until > wall);
         self.policy.overrides.retain(|over| lasts(over.until));
+        if self.policy.overrides.len() < before {
+            for account in &mut self.accounts {
+                account.fit = None;
+            }
+        }
     }
 
     /// What is to be remembered when this engine stops, in the order of names.
     pub fn conduct(&self) -> Vec<Conduct> {
-        Vec::new()
+        let now = When::from(self.clock.now());
+        let rules = &self.policy.rules;
+        let mut all: Vec<Conduct> = Vec::new();
+        let mut tell = |name: &SourceName, class, rule: &str, offence: &Offence| {
+            let ladder = rules.iter().find(|known| known.name == rule);
+            let mut offence = offence.clone();
+            if let Some(rule) = ladder {
+                offence.forgive(&rule.ladder, self.clock.now());
+            }
+            if offence.count > 0 {
+                let since = Tenths::try_from(now - offence.good_since).unwrap_or(0);
+                all.push(Conduct {
+                    name: name.clone(),
+                    class,
+                    rule: rule.to_owned(),
+                    offences: offence.count,
+                    since: duration(since),
+                });
+            }
+        };
+        for account in &self.accounts {
+            for offence in &account.offences {
+                tell(
+                    &account.name,
+                    account.class,
+                    &rules[offence.rule].name,
+                    offence,
+                );
+            }
+        }
+        for ((name, class), offences) in &self.remembered {
+            for (rule, offence) in offences {
+                tell(name, *class, rule, offence);
+            }
+        }
+        all.sort_by(|a, b| (&a.name, a.class, &a.rule).cmp(&(&b.name, b.class, &b.rule)));
+        all
     }
 
     /// Remembers what an earlier engine told by [`Self::conduct`]; the times since are to include
-    /// how long no engine ran.
-    pub fn restore(&mut self, _conduct: impl IntoIterator<Item = Conduct>) {}
-
-    /// How many pairs of source and class have a history: what was active within a window.
-    pub fn histories(&self) -> usize {
-        self.histories.len()
+    /// how long no engine ran. To be called before the first tick.
+    pub fn restore(&mut self, conduct: impl IntoIterator<Item = Conduct>) {
+        let now = When::from(self.clock.now());
+        for conduct in conduct {
+            let offence = Offence {
+                rule: 0,
+                count: conduct.offences,
+                good_since: now - When::from(tenths(conduct.since)),
+                spent: None,
+            };
+            let of_source = self.remembered.entry((conduct.name, conduct.class));
+            of_source.or_default().push((conduct.rule, offence));
+        }
     }
 
     /// Takes the counters at `now`, time since an arbitrary but fixed moment, and tells whom a
-    /// rule fits: for each source and class the first such rule, in the order of the samples.
+    /// rule fits: for each source and class the rule that asks for the gravest action, of several
+    /// the first, in the order of the samples.
     ///
-    /// Every source with a counter above zero is to be offered in every tick; a tick whose
-    /// samples could not be read is to be left out. Of several samples for one source and class,
-    /// the first counts. Time that goes backwards stands still.
+    /// A source that did nothing since the last tick, and to which neither an exemption nor a
+    /// verdict came or went, may be left out, except of the first tick; a tick whose samples could
+    /// not be read is to be left out as a whole. Of several samples for one source and class, the
+    /// first counts. Time that goes backwards stands still.
     #[expect(
         single_use_lifetimes,
         reason = "an anonymous lifetime in `impl Trait` is not stable yet"
@@ -132,174 +227,167 @@ impl Engine {
         now: Duration,
         samples: impl IntoIterator<Item = Sample<'a>>,
     ) -> Vec<Finding> {
-        self.now = self.now.max(now);
+        let is_first = self.clock.advance(now);
         self.tick += 1;
         self.forget();
-        samples
-            .into_iter()
-            .filter_map(|sample| self.weigh(&sample))
-            .collect()
-    }
-
-    /// Drops what no window reaches any more.
-    fn forget(&mut self) {
-        let now = self.now;
-        self.histories.retain(|_, history| {
-            for window in &mut *history {
-                window.advance(now);
-            }
-            history.iter().any(|window| !window.is_empty())
-        });
-    }
-
-    fn weigh(&mut self, sample: &Sample<'_>) -> Option<Finding> {
-        let key = (sample.source, sample.class);
-        let counts = Counts::from(sample.totals);
-        match self.note(key, sample, counts) {
-            Growth::Repeated => return None,
-            Growth::Unknown => {
-                self.histories.remove(&key);
-            }
-            Growth::Since(before) if before == counts => {}
-            Growth::Since(before) => self.record(key, before, counts),
+        let mut heard = mem::take(&mut self.heard);
+        let mut findings = Vec::new();
+        for sample in samples {
+            let told = if heard.is_empty() {
+                Vec::new()
+            } else {
+                let told = heard.remove(&(sample.source, sample.class));
+                told.unwrap_or_default()
+            };
+            findings.extend(self.weigh(&sample, &told, is_first));
         }
-        let history = self.histories.get(&key)?;
-        let rules = self.policy.rules.iter();
-        let (rule, observations) = rules
-            .filter(|rule| rule.class == sample.class && rule.sources.matches(sample.name))
-            .find_map(|rule| Some((rule, observations(rule, history)?)))?;
-        let step = rule.ladder.steps.first()?;
-        Some(Finding {
-            source: sample.source,
-            name: sample.name.clone(),
-            class: sample.class,
-            rule: rule.name.clone(),
-            step: StepInfo {
-                step: 1,
-                of: u32::try_from(rule.ladder.steps.len()).unwrap_or(u32::MAX),
-                offence: 1,
-                sooner: false,
-            },
-            action: step.action,
-            duration: step.duration,
-            observations,
-            likelihood: None,
-        })
+        findings
     }
 
-    /// Keeps the sample as the last reading and tells what it means.
-    fn note(&mut self, key: Key, sample: &Sample<'_>, counts: Counts) -> Growth {
-        let unjudged = sample.exempt || sample.verdict.is_some();
-        let reading = match self.readings.entry(key) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                entry.insert(Reading {
-                    name: sample.name.clone(),
-                    counts,
-                    unjudged,
-                    tick: self.tick,
-                });
-                return if unjudged || self.tick == 1 {
-                    Growth::Unknown
-                } else {
-                    Growth::Since(Counts::default())
-                };
-            }
+    /// How many pairs of source and class did something within their longest window.
+    #[cfg(test)]
+    pub(super) fn active(&self) -> usize {
+        let reached = |account: &&Account| {
+            let longest = self.plans[Class::from(account.class) as usize]
+                .shape
+                .longest();
+            let latest = account.history.latest();
+            latest.is_some_and(|latest| latest + longest > self.clock.now())
         };
-        if reading.tick == self.tick {
-            return Growth::Repeated;
+        self.accounts.iter().filter(reached).count()
+    }
+
+    /// Drops what no window reaches any more, a part of it at a time.
+    fn forget(&mut self) {
+        let now = self.clock.now();
+        let end = (self.swept + self.accounts.len() / SWEPT + 1).min(self.accounts.len());
+        for account in &mut self.accounts[self.swept..end] {
+            let plan = &self.plans[Class::from(account.class) as usize];
+            account.history.advance(&plan.shape, now);
         }
-        reading.tick = self.tick;
-        let before = mem::replace(&mut reading.counts, counts);
-        let was_unjudged = mem::replace(&mut reading.unjudged, unjudged);
-        if reading.name != *sample.name {
-            reading.name = sample.name.clone();
-            return Growth::Unknown;
-        }
-        if unjudged || was_unjudged || counts.went_backwards(before) {
-            Growth::Unknown
-        } else {
-            Growth::Since(before)
+        self.swept = if end == self.accounts.len() { 0 } else { end };
+        if self.swept == 0 {
+            self.risks.forget(&self.policy.risk, now);
+            let rules = &self.policy.rules;
+            self.remembered.retain(|_, offences| {
+                offences.retain_mut(|(name, offence)| {
+                    let rule = rules.iter().find(|rule| rule.name == *name);
+                    rule.is_some_and(|rule| offence.forgive(&rule.ladder, now))
+                });
+                !offences.is_empty()
+            });
         }
     }
 
-    fn record(&mut self, key: Key, before: Counts, counts: Counts) {
-        let history = self.histories.entry(key).or_insert_with(|| {
-            window_lengths(&self.policy.rules, key.1)
-                .map(|length| Window::new(length, before))
-                .collect()
-        });
-        if history.is_empty() {
-            // No rule judges this class.
-            self.histories.remove(&key);
+    fn weigh(&mut self, sample: &Sample<'_>, told: &[Told], is_first: bool) -> Option<Finding> {
+        let class = Class::from(sample.class) as usize;
+        let now = self.clock.now();
+        let place = self.account(sample, is_first)?;
+        let account = &mut self.accounts[place];
+        if account.tick == self.tick {
+            return None;
+        }
+        account.tick = self.tick;
+        let unjudged = sample.exempt || sample.verdict.is_some_and(|verdict| !verdict.is_mild());
+        let was_unjudged = mem::replace(&mut account.unjudged, unjudged);
+        if account.is_renamed(sample) {
+            self.rename(place, sample);
+            return None;
+        }
+        if unjudged || was_unjudged {
+            account.begin_afresh(sample.totals, now);
+            return None;
+        }
+        if told.is_empty() && !account.is_moved(&sample.totals) {
+            return None;
+        }
+        account.introduce(sample);
+        if account.fit.is_none() {
+            account.fit = Some(self.plans[class].fit(&self.policy, account.who()));
+        }
+        let scales = Scales {
+            policy: &self.policy,
+            plan: &self.plans[class],
+            test: &self.test,
+            risks: &self.risks,
+            now,
+        };
+        account.weigh(&scales, sample, told)
+    }
+
+    /// The place of a sample's account, which begins with it if there is none; none if its source
+    /// is out of range.
+    fn account(&mut self, sample: &Sample<'_>, is_first: bool) -> Option<usize> {
+        if sample.source >= MAX_SOURCE {
+            return None;
+        }
+        let (source, class) = (sample.source as usize, Class::from(sample.class) as usize);
+        if self.index.len() <= source {
+            self.index.resize(source + 1, [NONE; CLASSES as usize]);
+        }
+        let place = self.index[source][class];
+        if place != NONE {
+            return Some(place as usize);
+        }
+        // Whoever appears later did nothing from the first tick on.
+        let last = if is_first {
+            sample.totals
+        } else {
+            Totals::default()
+        };
+        let account = self.open(sample, last, 0);
+        self.index[source][class] = u32::try_from(self.accounts.len()).ok()?;
+        self.accounts.push(account);
+        Some(self.accounts.len() - 1)
+    }
+
+    /// A new account, with what is remembered of its name.
+    fn open(&mut self, sample: &Sample<'_>, last: Totals, watched_since: Tenths) -> Account {
+        let class = Class::from(sample.class) as usize;
+        let columns = self.plans[class].columns.len();
+        let mut account = Account::new(sample, last, columns, watched_since);
+        let remembered = self.remembered.remove(&(sample.name.clone(), sample.class));
+        for (rule, offence) in remembered.into_iter().flatten() {
+            if let Some(place) = self
+                .policy
+                .rules
+                .iter()
+                .position(|known| known.name == rule)
+            {
+                account.offences.push(Offence {
+                    rule: place,
+                    ..offence
+                });
+            }
+        }
+        account
+    }
+
+    /// The source id has passed to somebody else; whose it was is remembered.
+    fn rename(&mut self, place: usize, sample: &Sample<'_>) {
+        let mut account = self.open(sample, sample.totals, self.clock.now());
+        account.tick = self.tick;
+        account.unjudged = self.accounts[place].unjudged;
+        let old = mem::replace(&mut self.accounts[place], account);
+        if old.offences.is_empty() {
             return;
         }
-        for window in history {
-            window.record(self.now, counts);
-        }
+        let rules = &self.policy.rules;
+        let offences = old.offences.into_iter().map(|offence| {
+            let rule = rules[offence.rule].name.clone();
+            (
+                rule,
+                Offence {
+                    spent: None,
+                    ..offence
+                },
+            )
+        });
+        self.remembered
+            .insert((old.name, sample.class), offences.collect());
     }
 }
 
-/// What was seen, if it meets all conditions of a rule.
-fn observations(rule: &Rule, history: &[Window]) -> Option<Vec<api::Observation>> {
-    let seen = rule.when.iter().map(|condition| {
-        let window = history
-            .iter()
-            .find(|window| window.length() == condition.within)?;
-        let (Kind::Count(counters), Bound::AtLeast(limit)) =
-            (condition.what.kind(), condition.bound)
-        else {
-            return None;
-        };
-        let seen = window.seen();
-        let value = counters
-            .iter()
-            .map(|counter| seen.of(*counter))
-            .sum::<u64>() as f64;
-        (value >= limit).then(|| api::Observation {
-            what: condition.what.name().to_owned(),
-            value,
-            limit,
-            bound: api::Bound::AtLeast,
-            of: None,
-            window_seconds: condition.within.as_secs(),
-            before_seconds: 0,
-        })
-    });
-    seen.collect()
-}
-
-/// What a sample tells about the time since the one before.
-enum Growth {
-    /// Nothing: there was one in this tick already.
-    Repeated,
-    /// The counters are new evidence only from here on.
-    Unknown,
-    /// They stood here at the tick before.
-    Since(Counts),
-}
-
-/// The windows that the rules of a class look at, each once.
-fn window_lengths(rules: &[Rule], class: ClassName) -> impl Iterator<Item = Duration> {
-    rules
-        .iter()
-        .filter(move |rule| rule.class == class)
-        .flat_map(|rule| rule.when.iter().map(|condition| condition.within))
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-}
-
-/// A window of this length from the past that others hold: from the shortest one that reaches
-/// as far back, or else from the longest.
-fn fitting(history: &[Window], length: Duration) -> Option<Window> {
-    let source = history
-        .iter()
-        .filter(|window| window.length() >= length)
-        .min_by_key(|window| window.length())
-        .or_else(|| history.iter().max_by_key(|window| window.length()))?;
-    Some(if source.length() == length {
-        source.clone()
-    } else {
-        source.resized(length)
-    })
+fn plans(policy: &Policy) -> [Plan; CLASSES as usize] {
+    Class::ALL.map(|class| Plan::new(policy, class.into()))
 }

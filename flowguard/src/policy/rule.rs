@@ -105,16 +105,23 @@ pub struct Ladder {
 
 impl Ladder {
     /// The same every time.
-    pub fn single(action: RuleAction, duration: Duration) -> Self {
+    pub fn single(step: Step) -> Self {
         Self {
             name: None,
-            steps: vec![Step {
-                action: Some(action),
-                duration,
-            }],
+            steps: vec![step],
             growth: 1.0,
-            longest: duration,
+            longest: step.duration,
             forgive: Duration::from_hours(24),
+        }
+    }
+}
+
+impl Step {
+    /// Something is done for some time.
+    pub const fn new(action: RuleAction, duration: Duration) -> Self {
+        Self {
+            action: Some(action),
+            duration,
         }
     }
 }

@@ -94,11 +94,14 @@ fn by_plan(plan: &Path) -> Result<()> {
         become_user(uid.parse()?)?;
         let mut outcome = Outcome::default();
         note(&mut outcome, to.parse()?);
-        letters.push(match (outcome.connected, outcome.refused) {
-            (1, 0) => 'c',
-            (0, 1) => 'r',
-            _ => 'o',
-        });
+        letters.push(
+            match (outcome.connected, outcome.refused, outcome.not_permitted) {
+                (1, 0, 0) => 'c',
+                (0, 1, 0) => 'r',
+                (0, 0, 1) => 'n',
+                _ => 'o',
+            },
+        );
     }
     letters.push('\n');
     io::stdout()

@@ -22,6 +22,8 @@ chmod 1777 /tmp
 mount -t tmpfs tmpfs /run
 ln -sfn /proc/self/fd /dev/fd
 ip link set lo up
+# Nobody makes its device before it is opened.
+modprobe tun
 # Mail servers do not start as "(none)".
 hostname flowguard-vm
 # Line ends stay as they are written.

@@ -14,6 +14,8 @@ use crate::{
 /// The crate and the name of the end-to-end tests.
 const PACKAGE: &str = "flowguard-tests";
 const TESTS: &str = "e2e";
+/// Cargo's profile for programs that an emulator runs.
+const PROFILE: &str = "vm";
 
 /// The programs under test, by absolute paths.
 #[derive(Debug)]
@@ -29,9 +31,10 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds them.
     pub(crate) fn build(ready: &Ready) -> Result<Self> {
-        let tested = build::tested(ready)?;
+        let tested = build::tested(ready, PROFILE)?;
         let mut cargo = invoke::cargo();
         cargo.args(["test", "--package", PACKAGE, "--test", TESTS, "--no-run"]);
+        cargo.args(["--profile", PROFILE]);
         cargo.arg("--message-format=json-render-diagnostics");
         let built = built(&invoke::read(cargo.stderr(Stdio::inherit()))?);
         let is_tests = |program: &Built| program.target.name == TESTS;

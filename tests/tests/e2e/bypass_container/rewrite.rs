@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use flowguard_tests::{
     config::Config,
     container::Container,
+    feature,
     guard::Guard,
     lab::{Lab, UNGUARDED_PORT},
     mta::{ADDRESS, MAILBOX, Postfix},
@@ -157,6 +158,7 @@ fn bypass_21_nft_output_dnat() -> Result<()> {
 
 #[test]
 fn bypass_22_nft_netdev_egress() -> Result<()> {
+    feature::NETDEV_EGRESS.require()?;
     rewritten(2525, |_| at_the_device(2525))?;
     rewritten(UNGUARDED_PORT, |_| at_the_device(UNGUARDED_PORT))
 }

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use flowguard_tests::{
     config::Config,
+    feature,
     guard::Guard,
     lab::Lab,
     process::Job,
@@ -40,6 +41,7 @@ fn bypass_01_plain_connect() -> Result<()> {
 
 #[test]
 fn bypass_02_mptcp() -> Result<()> {
+    feature::MPTCP.require()?;
     let lab = Lab::new()?;
     is_counted_and_refused(&lab, ("direct", 3), &["plain", "mptcp", V4, V6, MAPPED])
 }

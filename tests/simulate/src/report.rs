@@ -1,0 +1,201 @@
+//! What a policy did to whom, over several populations, and whether that is what was promised.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{Table, presets::ASCII_MARKDOWN};
+
+use crate::{
+    flow::DAY,
+    kinds::Kind,
+    mail::Millis,
+    run::{Fate, Rung},
+};
+
+/// Fast ones are stopped within so many connections: half of them, and 99 of 100.
+const MEDIAN: u64 = 20;
+const P99: u64 = 60;
+/// So many slow ones of a hundred are stopped within a day.
+const SLOW: f64 = 95.0;
+/// One honest tenant in so many may be slowed.
+const SLOWED: usize = 1_000;
+
+/// All that happened to the tenants of one kind.
+#[derive(Debug, Default)]
+struct Row {
+    tenants: usize,
+    /// By the gravest thing that was done.
+    rungs: BTreeMap<Rung, usize>,
+    rules: BTreeMap<String, usize>,
+    /// Of those that were stopped: connections until then; of the others, more than any number.
+    until_stopped: Vec<u64>,
+    stopped_within_a_day: usize,
+}
+
+impl Row {
+    fn take(&mut self, fate: &Fate) {
+        self.tenants += 1;
+        if let Some(rung) = fate.rung {
+            *self.rungs.entry(rung).or_default() += 1;
+        }
+        if let Some(rule) = &fate.rule {
+            *self.rules.entry(rule.clone()).or_default() += 1;
+        }
+        let stopped = fate.stopped_after;
+        self.until_stopped
+            .push(stopped.map_or(u64::MAX, |_| fate.passed));
+        let in_time = |after: Millis| after <= DAY;
+        self.stopped_within_a_day += usize::from(stopped.is_some_and(in_time));
+    }
+
+    fn at_least(&self, rung: Rung) -> usize {
+        self.rungs.range(rung..).map(|(_, count)| count).sum()
+    }
+
+    /// The value that so many of a hundred do not exceed.
+    fn percentile(&self, percent: usize) -> u64 {
+        let mut sorted = self.until_stopped.clone();
+        sorted.sort_unstable();
+        let rank = (sorted.len() * percent).div_ceil(100).max(1);
+        sorted.get(rank - 1).copied().unwrap_or(u64::MAX)
+    }
+
+    fn share_in_time(&self) -> f64 {
+        100.0 * self.stopped_within_a_day as f64 / self.tenants.max(1) as f64
+    }
+}
+
+/// What a policy did.
+#[derive(Debug, Default)]
+pub(crate) struct Report(BTreeMap<Kind, Row>);
+
+impl Report {
+    /// Adds what became of a population.
+    pub(crate) fn take(&mut self, fates: &[Fate]) {
+        for fate in fates {
+            self.0.entry(fate.kind).or_default().take(fate);
+        }
+    }
+
+    /// As Markdown: one table for the infected, one for the honest.
+    pub(crate) fn render(&self) -> String {
+        format!("{}\n\n{}\n", self.infected(), self.honest())
+    }
+
+    fn infected(&self) -> Table {
+        let mut table = table(&[
+            "infected",
+            "tenants",
+            "found",
+            "stopped",
+            "within a day",
+            "connections until stopped: median",
+            "p99",
+            "by rule",
+        ]);
+        for (kind, row) in self.0.iter().filter(|(kind, _)| kind.is_infected()) {
+            let stopped = row.until_stopped.iter().filter(|n| **n != u64::MAX).count();
+            table.add_row([
+                kind.name().to_owned(),
+                row.tenants.to_string(),
+                row.at_least(Rung::Slowed).to_string(),
+                stopped.to_string(),
+                format!("{:.1} %", row.share_in_time()),
+                count(row.percentile(50)),
+                count(row.percentile(99)),
+                rules(row),
+            ]);
+        }
+        table
+    }
+
+    fn honest(&self) -> Table {
+        let mut table = table(&[
+            "honest",
+            "tenants",
+            "noticed only",
+            "slowed",
+            "blocked",
+            "severed",
+            "by rule",
+        ]);
+        let of = |row: &Row, rung| row.rungs.get(&rung).copied().unwrap_or_default();
+        for (kind, row) in self.0.iter().filter(|(kind, _)| !kind.is_infected()) {
+            table.add_row([
+                kind.name().to_owned(),
+                row.tenants.to_string(),
+                of(row, Rung::Noticed).to_string(),
+                of(row, Rung::Slowed).to_string(),
+                of(row, Rung::Blocked).to_string(),
+                of(row, Rung::Severed).to_string(),
+                rules(row),
+            ]);
+        }
+        table
+    }
+
+    /// The promises that are not kept, in words.
+    pub(crate) fn missed(&self) -> Vec<String> {
+        let mut missed = Vec::new();
+        let honest = || self.0.iter().filter(|(kind, _)| !kind.is_infected());
+        let all: usize = honest().map(|(_, row)| row.tenants).sum();
+        for (kind, row) in honest() {
+            let stopped = row.at_least(Rung::Blocked);
+            if stopped > 0 {
+                missed.push(format!(
+                    "no honest tenant is blocked or severed: {stopped} of {} ({})",
+                    row.tenants,
+                    kind.name()
+                ));
+            }
+        }
+        let slowed: usize = honest().map(|(_, row)| row.at_least(Rung::Slowed)).sum();
+        if slowed * SLOWED >= all {
+            missed.push(format!(
+                "fewer than one honest tenant in {SLOWED} is slowed: {slowed} of {all}"
+            ));
+        }
+        for (kind, row) in self.0.iter().filter(|(kind, _)| kind.is_infected()) {
+            if kind.is_fast() {
+                for (percent, most) in [(50, MEDIAN), (99, P99)] {
+                    let found = row.percentile(percent);
+                    if found > most {
+                        missed.push(format!(
+                            "{percent} % of `{}` are stopped within {most} connections: {}",
+                            kind.name(),
+                            count(found)
+                        ));
+                    }
+                }
+            } else if row.share_in_time() < SLOW {
+                missed.push(format!(
+                    "{SLOW} % of `{}` are stopped within a day: {:.1} %",
+                    kind.name(),
+                    row.share_in_time()
+                ));
+            }
+        }
+        missed
+    }
+}
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(head);
+    table
+}
+
+fn count(value: u64) -> String {
+    if value == u64::MAX {
+        "never".to_owned()
+    } else {
+        value.to_string()
+    }
+}
+
+/// The rules that did it, the most frequent first.
+fn rules(row: &Row) -> String {
+    let mut rules: Vec<_> = row.rules.iter().collect();
+    rules.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let named = rules.iter().map(|(rule, count)| format!("{rule} {count}"));
+    named.collect::<Vec<_>>().join(", ")
+}
