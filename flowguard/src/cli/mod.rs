@@ -17,6 +17,7 @@ mod man;
 mod order;
 mod outcome;
 mod output;
+mod policy;
 mod reload;
 mod run;
 mod show;
@@ -59,6 +60,7 @@ enum Command {
     Unblock(unblock::Args),
     /// Let a source pass whatever the rules and ceilings say
     Allow(order::Args),
+    Policy(policy::Args),
     Reload(reload::Args),
     Detach(detach::Args),
     Completions(completions::Args),
@@ -89,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Block(args) => order::block(args, &context),
         Command::Unblock(args) => unblock::run(args, &context),
         Command::Allow(args) => order::allow(args, &context),
+        Command::Policy(args) => policy::run(args, &context),
         Command::Reload(args) => reload::run(args, &context),
         Command::Detach(args) => detach::run(args, &context),
         Command::Completions(args) => completions::run(args, &context),
@@ -141,6 +144,9 @@ mod tests {
             "flowguard completions bash",
             "flowguard man",
             "flowguard man block",
+            "flowguard verdicts --audit",
+            "flowguard policy replay new.toml --since 2d --json",
+            "flowguard policy replay new.toml --from conn.log --format zeek --tenants 192.0.2.0/24",
         ] {
             assert!(parses(good), "{good}");
         }
@@ -156,6 +162,9 @@ mod tests {
             "flowguard unblock user:alice --all",
             "flowguard sources --sort size",
             "flowguard block user:alice --json",
+            "flowguard policy replay",
+            "flowguard policy replay new.toml --from conn.log",
+            "flowguard policy replay new.toml --from x --format csv --since 1d",
         ] {
             assert!(!parses(bad), "{bad}");
         }

@@ -162,7 +162,7 @@ impl Fields {
 
     /// Those that one or the other has.
     #[must_use]
-    pub(super) const fn union(self, other: Self) -> Self {
+    pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }

@@ -22,8 +22,8 @@ pub struct Span {
     pub seconds: i64,
     /// Who did what.
     pub activity: Vec<Activity>,
-    /// What mail servers said to whom.
-    pub heard: Vec<Heard>,
+    /// What mail servers said to whom, and in which minute, seconds since 1970.
+    pub heard: Vec<(i64, Heard)>,
     /// Rows that were damaged and are left out.
     pub damaged: u64,
 }
@@ -202,7 +202,7 @@ impl Reader {
         Ok(())
     }
 
-    fn heard(&self, row: &rusqlite::Row<'_>) -> Option<Heard> {
+    fn heard(&self, row: &rusqlite::Row<'_>) -> Option<(i64, Heard)> {
         let mut numbers = [0_i64; 5];
         for (index, number) in numbers.iter_mut().enumerate() {
             *number = row.get(index).ok()?;
@@ -211,13 +211,14 @@ impl Reader {
         if history::reply_checksum(numbers, &server) != row.get::<_, i64>(5).ok()? {
             return None;
         }
-        let [_, source, class, text, count] = numbers;
-        Some(Heard {
+        let [at, source, class, text, count] = numbers;
+        let heard = Heard {
             source: self.sources.get(&source)?.0.clone(),
             class: class_of(class)?,
             server: server.parse().ok()?,
             text: self.texts.get(&text)?.clone(),
             count: u32::try_from(count).unwrap_or(u32::MAX),
-        })
+        };
+        Some((at, heard))
     }
 }

@@ -3,9 +3,9 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use flowguard_tests::{
-    config::{Config, READERS},
+    config::{Config, FANOUT_RULE, READERS},
     guard::Guard,
     lab::Lab,
     users::User,
@@ -13,6 +13,7 @@ use flowguard_tests::{
 };
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rusqlite::Connection;
+use serde::Deserialize;
 
 use crate::{GAMES, WWW};
 
@@ -234,4 +235,71 @@ fn vanished_pins_are_said_with_what_to_do() -> Result<()> {
         ensure!(warnings.iter().any(told), "{warnings:?}");
         Ok(())
     })
+}
+
+/// What `policy replay --json` says of a hit.
+#[derive(Debug, Deserialize)]
+struct Hit {
+    source: String,
+    class: String,
+    rule: String,
+    action: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tried {
+    hits: Vec<Hit>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Outcome {
+    candidate: Tried,
+    against: Tried,
+}
+
+#[test]
+fn replaying_what_a_daemon_saw_hits_whom_it_hit_by_the_same_rule() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let config = Config::observe(&lab).rules(FANOUT_RULE);
+    let mut guard = Guard::start(&lab, &config)?;
+    let fan_out = lab.client(User::named(WWW.0)?)?;
+    let fan_out = fan_out.to(&["198.18.0.1-198.18.0.25"]).count(40);
+    fan_out.run()?.all_connected(40)?;
+    // As many connections, but to one server.
+    let steady = lab.client(User::named(GAMES.0)?)?.count(40);
+    steady.run()?.all_connected(40)?;
+    guard.await_verdict(WWW.1, Some("block"))?;
+    guard.expect_attempts(GAMES.1, "direct", 40)?;
+    let live = guard.show(WWW.1)?.verdicts;
+    let rule = live[0].rule.clone().context("a rule")?;
+    guard.terminate()?;
+    let lenient = lab.dir().join("lenient.toml");
+    let higher = FANOUT_RULE.replace("= 20", "= 200");
+    fs::write(
+        &lenient,
+        format!("{}{higher}", Config::observe(&lab)).replacen("rule = []\n", "", 1),
+    )?;
+    let lenient = lenient.to_str().context("a path")?;
+    let same = guard.config().to_str().context("a path")?.to_owned();
+    let replay = |candidate: &str| -> Result<Outcome> {
+        guard.json(&["policy", "replay", candidate, "--since", "1h", "--json"])
+    };
+    let again = replay(&same)?;
+    let [hit] = again.candidate.hits.as_slice() else {
+        bail!("{again:?}")
+    };
+    assert_eq!(
+        (&*hit.source, &*hit.class, &*hit.rule),
+        (WWW.1, "direct", &*rule)
+    );
+    assert_eq!(hit.action.as_deref(), Some("block"));
+    let other = replay(lenient)?;
+    assert_eq!(
+        (other.candidate.hits.len(), other.against.hits.len()),
+        (0, 1)
+    );
+    let shown = guard.ok(&["policy", "replay", lenient])?;
+    ensure!(shown.contains("left alone now"), "{shown}");
+    Ok(())
 }

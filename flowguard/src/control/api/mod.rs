@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod failure;
 mod order;
+mod replay;
 mod source;
 mod status;
 mod verdict;
@@ -16,6 +17,7 @@ pub use self::{
     order::{
         MAX_ORDER_SECONDS, MAX_REASON_BYTES, OrderRequest, Reloaded, UnblockRequest, Unblocked,
     },
+    replay::{Comparison, Hit, Judged, Outcome, Skipped, SkippedLine, Stretch, Tried},
     source::{Event, FollowLine, Process, Reply, Source, SourceDetail},
     status::{Status, TableUse},
     verdict::{ActionName, Bound, Ended, Limit, Observation, VerdictRecord},
