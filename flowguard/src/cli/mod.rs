@@ -18,6 +18,7 @@ mod order;
 mod outcome;
 mod output;
 mod policy;
+mod reason;
 mod reload;
 mod run;
 mod show;
@@ -141,6 +142,8 @@ mod tests {
             "flowguard allow addr:192.0.2.0/24",
             "flowguard unblock --all",
             "flowguard unblock container:web",
+            "flowguard policy check",
+            "flowguard policy check /etc/flowguard/new.toml",
             "flowguard completions bash",
             "flowguard man",
             "flowguard man block",
@@ -159,6 +162,7 @@ mod tests {
             "flowguard block user:alice --sever --redirect",
             "flowguard allow user:alice --sever",
             "flowguard unblock",
+            "flowguard policy",
             "flowguard unblock user:alice --all",
             "flowguard sources --sort size",
             "flowguard block user:alice --json",

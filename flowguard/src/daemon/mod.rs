@@ -11,6 +11,7 @@ mod evidence;
 mod gateways;
 pub mod handle;
 mod history;
+mod judgement;
 mod lookup;
 mod orders;
 mod privilege;

@@ -259,6 +259,7 @@ impl State {
     fn on_reply(&mut self, reply: &ReplyEvent) {
         if let Some(reply) = evidence::readable_reply(reply, &self.now()) {
             self.record_reply(reply.0, &reply.1);
+            self.hear(reply.0, &reply.1);
             self.evidence.add_reply(reply.0, reply.1);
         }
     }

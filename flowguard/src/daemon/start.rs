@@ -149,6 +149,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         recorder: Default::default(),
         refused_orders: Default::default(),
         engine: Engine::new(config.judgement.clone()),
+        tally: Default::default(),
         patterns: Arc::new(RwLock::new(config.containers.clone())),
         evidence: Evidence::default(),
         devices: Devices::new(lookup::peers(&lookups)),
@@ -180,6 +181,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     state.adopt_cgroups()?;
     reached(Step::CgroupsAdopted)?;
     state.look_users_up_again();
+    state.remember_conduct();
     // The first look is the baseline: whatever happens from now on is news.
     state.tick();
     Ok(Started {

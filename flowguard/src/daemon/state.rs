@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
-    audit::RefusedOrders, devices::Devices, evidence::Evidence, lookup::Lookup, tables::Refusals,
-    vacancies::Vacancies, verdicts::InForce,
+    audit::RefusedOrders, devices::Devices, evidence::Evidence, judgement::Tally, lookup::Lookup,
+    tables::Refusals, vacancies::Vacancies, verdicts::InForce,
 };
 use crate::{
     config::{Config, ContainerPatterns},
@@ -65,6 +65,8 @@ pub(super) struct State {
     /// Orders that were refused, in the minute that runs.
     pub(super) refused_orders: RefusedOrders,
     pub(super) engine: Engine,
+    /// What its rules asked for.
+    pub(super) tally: Tally,
     pub(super) patterns: SharedPatterns,
     pub(super) evidence: Evidence,
     pub(super) devices: Devices,

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use flowguard_common::source::Kind as SourceKind;
+
 use crate::model::Totals;
 
 /// A number that grows with what a source does.
@@ -130,6 +132,25 @@ impl Fields {
         .with(Counter::Established)
         .with(Counter::Refused)
         .with(Counter::TimedOut);
+
+    /// Those that the hooks can know of a source.
+    pub fn of_kind(kind: SourceKind) -> Self {
+        match kind {
+            SourceKind::Container | SourceKind::Iface => Self::ALL,
+            // SYNs that are sent again are seen at edges only.
+            SourceKind::User => Self::ALL.without(Counter::Retransmits),
+            // A gateway sees one direction.
+            SourceKind::Addr => [
+                Counter::Attempts,
+                Counter::Destinations,
+                Counter::Denied,
+                Counter::WouldDeny,
+                Counter::Retransmits,
+            ]
+            .into_iter()
+            .fold(Self::NONE, Self::with),
+        }
+    }
 
     /// This one as well.
     #[must_use]

@@ -1,5 +1,6 @@
 //! The past that the daemon keeps.
 
+use flowguard_common::source::Kind;
 use jiff::Timestamp;
 
 use super::trial::Trial;
@@ -56,12 +57,13 @@ fn try_over(trial: &mut Trial<'_>, span: &Span) {
     trial.begin(span.at);
     let step = trial.shortest_window().clamp(1, span.seconds.max(1));
     let parts = u64::try_from((span.seconds / step).max(1)).unwrap_or(1);
-    let active: Vec<(u32, &Activity)> = span
+    let active: Vec<(u32, Kind, &Activity)> = span
         .activity
         .iter()
         .filter_map(|activity| {
             let name = SourceName::parse(&activity.source)?;
-            Some((trial.source(&name, activity.package.as_deref()), activity))
+            let source = trial.source(&name, activity.package.as_deref());
+            Some((source, name.kind, activity))
         })
         .collect();
     let mut heard = span.heard.iter().peekable();
@@ -72,10 +74,10 @@ fn try_over(trial: &mut Trial<'_>, span: &Span) {
             let done = i64::try_from(part + 1).unwrap_or(i64::MAX);
             span.at.saturating_add(step.saturating_mul(done))
         };
-        for (source, activity) in &active {
+        for (source, kind, activity) in &active {
             let more = share(&activity.totals, part, parts);
             if more != Totals::default() {
-                trial.add(*source, activity.class, more, Fields::ALL);
+                trial.add(*source, activity.class, more, Fields::of_kind(*kind));
             }
         }
         while let Some((_, heard)) = heard.next_if(|(at, _)| *at < end) {

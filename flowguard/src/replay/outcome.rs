@@ -59,6 +59,6 @@ fn judged(hits: &[&Hit]) -> Option<Judged> {
         first: first.at,
         rule: first.rule.clone(),
         hits: hits.len() as u64,
-        gravest: hits.iter().filter_map(|hit| hit.action).max(),
+        gravest: hits.iter().map(|hit| hit.action).max()?,
     })
 }

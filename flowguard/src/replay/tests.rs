@@ -65,10 +65,7 @@ fn a_table_is_read_and_the_rule_fits_when_its_limit_is_reached() {
         panic!("{hits:?}")
     };
     assert_eq!(hit.source, "addr:192.0.2.7");
-    assert_eq!(
-        (&*hit.rule, hit.action),
-        ("fanout", Some(ActionName::Block))
-    );
+    assert_eq!((&*hit.rule, hit.action), ("fanout", ActionName::Block));
     // The tenth connection is in the second that begins with the ninth.
     assert_eq!(hit.at.as_second(), BEGIN + 10);
     assert_eq!(hit.observations[0].value, 10.0);

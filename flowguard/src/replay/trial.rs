@@ -12,7 +12,7 @@ use crate::{
     control::api::{ActionName, Hit},
     kernel::offline::full_name,
     model::{ClassName, SourceName, Totals},
-    policy::{Engine, Fields, Finding, Heard, Sample, Standing},
+    policy::{Engine, Fields, Finding, Heard, RuleAction, Sample, Standing},
     store,
 };
 
@@ -179,8 +179,8 @@ impl<'c> Trial<'c> {
 
     fn note(&mut self, finding: Finding, at: i64, wall: Timestamp) {
         let key = (finding.source, finding.class);
-        let action = finding.action.map(|action| action.name());
-        if let Some(action) = action {
+        let action = finding.action.map_or(ActionName::Notice, RuleAction::name);
+        if action != ActionName::Notice {
             let seconds = i64::try_from(finding.duration.as_secs()).unwrap_or(i64::MAX);
             self.standing
                 .insert(key, (action, at.saturating_add(seconds)));

@@ -24,6 +24,8 @@ pub(super) fn record(number: u64, source: &str) -> VerdictRecord {
         until: None,
         ended: None,
         observations: Vec::new(),
+        step: None,
+        likelihood: None,
         events: Vec::new(),
         replies: Vec::new(),
     }

@@ -57,6 +57,20 @@ impl Store {
         self.attempt(|db| open_at(db, now))
     }
 
+    /// Records of verdicts that were made since then, oldest first. Damaged ones are left out.
+    ///
+    /// # Errors
+    ///
+    /// The database fails.
+    pub fn made_since(&mut self, since: Timestamp) -> Result<Vec<VerdictRecord>, StoreError> {
+        self.attempt(|db| {
+            let mut query = db.prepare_cached(
+                "SELECT record, body, checksum FROM verdict WHERE since >= ?1 ORDER BY record",
+            )?;
+            readable(query.query_map(params![since.as_second()], Stored::of)?)
+        })
+    }
+
     /// Notes on all open records that their verdicts ended.
     ///
     /// # Errors

@@ -243,7 +243,7 @@ struct Hit {
     source: String,
     class: String,
     rule: String,
-    action: Option<String>,
+    action: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -293,7 +293,7 @@ fn replaying_what_a_daemon_saw_hits_whom_it_hit_by_the_same_rule() -> Result<()>
         (&*hit.source, &*hit.class, &*hit.rule),
         (WWW.1, "direct", &*rule)
     );
-    assert_eq!(hit.action.as_deref(), Some("block"));
+    assert_eq!(hit.action, "block");
     let other = replay(lenient)?;
     assert_eq!(
         (other.candidate.hits.len(), other.against.hits.len()),

@@ -1,10 +1,11 @@
-//! `flowguard policy`: what a policy would do.
+//! `flowguard policy`: what rules say, and what they would have done.
 
+mod check;
 mod replay;
 
 use super::{context::Context, exit::Exit};
 
-/// Try a policy before it is in force
+/// Explain and try out rules
 #[derive(Debug, clap::Args)]
 #[command(arg_required_else_help = true)]
 pub(super) struct Args {
@@ -14,11 +15,13 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Check(check::Args),
     Replay(replay::Args),
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     match &args.command {
+        Command::Check(args) => check::run(args, context),
         Command::Replay(args) => replay::run(args, context),
     }
 }

@@ -256,7 +256,7 @@ fn differences(view: &View, comparison: &[Comparison]) -> String {
             plain(judged.as_ref().map_or_else(
                 || "-".to_owned(),
                 |judged| {
-                    let gravest = judged.gravest.map_or("note", |action| action.word());
+                    let gravest = judged.gravest.word();
                     format!("{gravest}: {} ({})", escape(&judged.rule), judged.hits)
                 },
             ))
@@ -286,7 +286,7 @@ fn hits(view: &View, hits: &[Hit]) -> String {
         ],
     );
     for hit in hits {
-        let action = hit.action.map_or("note", |action| action.word());
+        let action = hit.action.word();
         let seen: Vec<_> = hit
             .observations
             .iter()
@@ -364,7 +364,7 @@ mod tests {
             rule: "fan\u{1b}out".to_owned(),
             step: 2,
             of: 3,
-            action: Some(ActionName::Block),
+            action: ActionName::Block,
             seconds: 3_600,
             observations: testing::verdict().observations,
         };

@@ -19,6 +19,6 @@ pub use self::{
     },
     replay::{Comparison, Hit, Judged, Outcome, Skipped, SkippedLine, Stretch, Tried},
     source::{Event, FollowLine, Process, Reply, Source, SourceDetail},
-    status::{Status, TableUse},
-    verdict::{ActionName, Bound, Ended, Limit, Observation, VerdictRecord},
+    status::{Decided, Status, TableUse},
+    verdict::{ActionName, Bound, Ended, Likelihood, Limit, Observation, StepInfo, VerdictRecord},
 };

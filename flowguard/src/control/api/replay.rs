@@ -65,8 +65,8 @@ pub struct Hit {
     pub step: u32,
     /// Of how many.
     pub of: u32,
-    /// What would have been done; none: it would have been noted.
-    pub action: Option<ActionName>,
+    /// What would have been done.
+    pub action: ActionName,
     /// For how long, seconds.
     pub seconds: u64,
     /// What it rests on.
@@ -97,8 +97,8 @@ pub struct Judged {
     pub rule: String,
     /// How often.
     pub hits: u64,
-    /// The gravest action; none: only notes.
-    pub gravest: Option<ActionName>,
+    /// The gravest action.
+    pub gravest: ActionName,
 }
 
 /// Lines of a log, or rows of the history, that were not used.

@@ -28,10 +28,18 @@ pub(super) async fn block(
 ) -> Result<Json<Vec<api::VerdictRecord>>, Refusal> {
     let order = noted(&app, &peer, "block", body, |request| {
         let action = request.action.unwrap_or(api::ActionName::Block);
-        if action == api::ActionName::Allow {
-            return Err(Refusal::bad_request(
-                "`allow` is no block: POST it to /v1/allow",
-            ));
+        match action {
+            api::ActionName::Allow => {
+                return Err(Refusal::bad_request(
+                    "`allow` is no block: POST it to /v1/allow",
+                ));
+            }
+            api::ActionName::Notice => {
+                return Err(Refusal::bad_request(
+                    "`notice` is what rules do: nothing would be blocked",
+                ));
+            }
+            _ => {}
         }
         order(action, request, &peer)
     })?;

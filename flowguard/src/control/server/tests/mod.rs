@@ -75,6 +75,7 @@ fn status() -> api::Status {
         kernel: BTreeMap::new(),
         events_received: 0,
         tables: BTreeMap::new(),
+        decided: Default::default(),
         warnings: Vec::new(),
     }
 }
@@ -94,6 +95,8 @@ fn record(order: &Order) -> api::VerdictRecord {
         until: None,
         ended: None,
         observations: Vec::new(),
+        step: None,
+        likelihood: None,
         events: Vec::new(),
         replies: Vec::new(),
     }
