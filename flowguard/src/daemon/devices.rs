@@ -34,6 +34,9 @@ const SETTLING: Duration = Duration::from_secs(10);
 /// the kernel 2 to 15 ms (measured on 6.18), in which no other can be attached to anything.
 const QUIET: Duration = Duration::from_millis(50);
 
+/// Containers that appear within this time share one look at their devices.
+const TOGETHER: Duration = Duration::from_millis(10);
+
 /// How old what is known of routes may be.
 const ROUTES_AGE: Duration = Duration::from_secs(10);
 
@@ -49,6 +52,8 @@ pub(super) struct Devices {
     settling: HashMap<u32, Instant>,
     /// Devices that lack programs which can wait, until no device has appeared for a moment.
     incomplete: BTreeSet<u32>,
+    /// When devices without a container are looked at before the next tick.
+    look_at: Option<tokio::time::Instant>,
     quiet_at: tokio::time::Instant,
     /// Devices that lead to the world by the host's routes.
     leading_out: BTreeSet<u32>,
@@ -69,6 +74,7 @@ impl Devices {
             netns: HashMap::new(),
             settling: HashMap::new(),
             incomplete: BTreeSet::new(),
+            look_at: None,
             quiet_at: tokio::time::Instant::now(),
             leading_out: BTreeSet::new(),
             routes_known: false,
@@ -252,6 +258,7 @@ impl State {
     /// Devices that a container may have moved in behind meanwhile.
     pub(super) fn look_at_settling_devices(&mut self) {
         let now = Instant::now();
+        self.devices.look_at = None;
         self.devices.settling.retain(|_, until| *until > now);
         let waiting: Vec<u32> = self
             .devices
@@ -269,9 +276,16 @@ impl State {
         }
     }
 
+    /// When devices without a container are to be looked at; none: at the next tick.
+    pub(super) fn look_due(&self) -> Option<tokio::time::Instant> {
+        self.devices.look_at
+    }
+
     /// A container appeared: it may be behind a device that is there already.
     pub(super) fn settle_devices(&mut self) {
         let until = Instant::now() + SETTLING;
+        let soon = tokio::time::Instant::now() + TOGETHER;
+        self.devices.look_at.get_or_insert(soon);
         for ifindex in self.devices.links.keys() {
             self.devices.settling.insert(*ifindex, until);
         }
@@ -312,6 +326,7 @@ impl State {
             return Ok(());
         }
         let cgroups = peer.map(|peer| peer.cgroups.as_slice()).unwrap_or_default();
+        self.note_containers_around(cgroups);
         let owner = identity::edge_owner(&link.name, cgroups, |path| self.container_of(path));
         let before = self.kernel.registry.lookup(Identity::Edge(link.ifindex));
         let source = self.register(&owner)?;

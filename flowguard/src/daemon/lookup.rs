@@ -4,12 +4,19 @@
 use std::{
     collections::{BTreeSet, HashMap},
     io,
+    time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::identity::{
     links::Link,
+    mapping::{
+        Mapping,
+        read::{self, Origin, ReadError},
+        table::BadLine,
+    },
+    names::{self, Container, NameError, Teller},
     netns::NetnsError,
     peers::{self, Peer, ResolvedPeers},
     routes,
@@ -32,6 +39,20 @@ pub(super) enum Lookup {
         uid: u32,
         /// To whom, and with which others.
         range: SubordinateRange,
+    },
+    /// What a container is called.
+    Container {
+        /// Its cgroup.
+        path: String,
+        /// What its engine says.
+        answer: Result<Option<Container>, NameError>,
+    },
+    /// The table of tenants.
+    Mapping {
+        /// Which question this answers.
+        asked: u64,
+        /// The table, if it could be read.
+        read: TableRead,
     },
     /// The devices that lead to the world.
     Uplinks(io::Result<BTreeSet<u32>>),
@@ -68,6 +89,40 @@ pub(super) fn users(uids: Vec<u32>, answers: &mpsc::Sender<Lookup>) {
                 return;
             }
         }
+    });
+}
+
+/// Engines that are asked at the same time.
+static ENGINES_AT_ONCE: Semaphore = Semaphore::const_new(16);
+
+/// Asks what the container at this cgroup path, of this id, is called.
+pub(super) fn container_name(
+    path: String,
+    id: String,
+    tellers: Vec<Teller>,
+    limit: Duration,
+    answers: &mpsc::Sender<Lookup>,
+) {
+    let answers = answers.clone();
+    tokio::spawn(async move {
+        // Never closed.
+        let _turn = ENGINES_AT_ONCE.acquire().await;
+        let answer = names::name_of(&tellers, &id, limit).await;
+        // Nobody listens any more when the daemon stops.
+        drop(answers.send(Lookup::Container { path, answer }).await);
+    });
+}
+
+/// The table of tenants, with the first line that was left out and how many were.
+pub(super) type TableRead = Result<(Mapping, Option<(BadLine, usize)>), ReadError>;
+
+/// Asks for the table of tenants.
+pub(super) fn mapping(origin: Origin, asked: u64, answers: &mpsc::Sender<Lookup>) {
+    let answers = answers.clone();
+    tokio::spawn(async move {
+        let read = read::read(&origin).await;
+        // Nobody listens any more when the daemon stops.
+        drop(answers.send(Lookup::Mapping { asked, read }).await);
     });
 }
 

@@ -14,6 +14,7 @@ use super::{
     evidence::Evidence,
     lookup::{self, Lookup},
     privilege::{self, MissingPrivilege},
+    processes::{Processes, Seen},
     state::{Host, State},
 };
 use crate::{
@@ -97,6 +98,7 @@ pub(super) struct Started {
     pub(super) state: State,
     pub(super) events: EventReader,
     pub(super) lookups: mpsc::Receiver<Lookup>,
+    pub(super) seen: mpsc::Receiver<Seen>,
 }
 
 /// Loads or adopts the guard and takes stock.
@@ -134,6 +136,10 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     let (store, store_warning) = open_store(&config.paths.state)?;
     let (broadcast, _) = broadcast::channel(FOLLOWER_LAG);
     let (lookups, answers) = mpsc::channel(64);
+    let (processes, seen) = Processes::start().map_err(|source| RunError::System {
+        action: "start a thread",
+        source,
+    })?;
     let now = Timestamp::now();
     let mut state = State {
         config_loaded: now,
@@ -158,8 +164,11 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         verdicts: Default::default(),
         exempted: Default::default(),
         cgroups: Default::default(),
+        containers: Default::default(),
+        tenants: Default::default(),
         newcomers: Default::default(),
         waiting: Default::default(),
+        processes,
         asked: Default::default(),
         warnings: Default::default(),
         broadcast,
@@ -180,12 +189,14 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     reached(Step::CgroupsAdopted)?;
     state.look_users_up_again();
     state.remember_conduct();
+    state.read_mapping(true);
     // The first look is the baseline: whatever happens from now on is news.
     state.tick();
     Ok(Started {
         state,
         events,
         lookups: answers,
+        seen,
     })
 }
 

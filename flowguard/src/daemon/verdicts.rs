@@ -47,6 +47,9 @@ impl State {
         self.sweep(&accounts, &now);
         self.register_newcomers(accounts.unregistered.keys().copied());
         self.warn_full_tables(accounts.fallback_entries);
+        self.ask_names_again();
+        self.read_mapping(false);
+        self.find_tenants();
         self.look_at_settling_devices();
         self.look_after_gateways();
         self.look_at_routes();
@@ -140,7 +143,7 @@ impl State {
     }
 
     /// Writes a record's new state. One that never got a number is not in the database.
-    fn note(&mut self, record: &VerdictRecord) {
+    pub(super) fn note(&mut self, record: &VerdictRecord) {
         if record.record != 0
             && let Err(error) = self.store.update(record)
         {
@@ -253,7 +256,11 @@ impl State {
         }
     }
 
-    fn reinstate(&mut self, record: &VerdictRecord, now: &Moment) -> Result<(), KernelError> {
+    pub(super) fn reinstate(
+        &mut self,
+        record: &VerdictRecord,
+        now: &Moment,
+    ) -> Result<(), KernelError> {
         let Some(name) = SourceName::parse(&record.source) else {
             return Ok(());
         };

@@ -21,6 +21,7 @@ mod full;
 mod gateway;
 mod harness;
 mod hostile;
+mod identity;
 mod lifecycle;
 mod mail;
 mod order;

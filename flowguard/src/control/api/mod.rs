@@ -14,7 +14,7 @@ pub use self::{
     order::{
         MAX_ORDER_SECONDS, MAX_REASON_BYTES, OrderRequest, Reloaded, UnblockRequest, Unblocked,
     },
-    source::{Event, FollowLine, Process, Reply, Source, SourceDetail},
+    source::{ContainerInfo, Event, FollowLine, Process, Reply, Source, SourceDetail},
     status::{Decided, Status, TableUse},
     verdict::{ActionName, Bound, Ended, Likelihood, Limit, Observation, StepInfo, VerdictRecord},
 };
