@@ -40,6 +40,13 @@ pub(super) enum Lookup {
         /// To whom, and with which others.
         range: SubordinateRange,
     },
+    /// The groups of a user.
+    Groups {
+        /// His name.
+        user: String,
+        /// Names of the groups, the primary one among them.
+        groups: Result<Vec<String>, LookupError>,
+    },
     /// What a container is called.
     Container {
         /// Its cgroup.
@@ -85,6 +92,21 @@ pub(super) fn users(uids: Vec<u32>, answers: &mpsc::Sender<Lookup>) {
         for uid in uids {
             let name = users::user_name(uid);
             if answers.blocking_send(Lookup::User { uid, name }).is_err() {
+                // The daemon stops.
+                return;
+            }
+        }
+    });
+}
+
+/// Asks for the groups of users, one after the other.
+pub(super) fn groups(users: Vec<String>, answers: &mpsc::Sender<Lookup>) {
+    let answers = answers.clone();
+    tokio::task::spawn_blocking(move || {
+        for user in users {
+            let groups = users::groups_of(&user);
+            let answer = Lookup::Groups { user, groups };
+            if answers.blocking_send(answer).is_err() {
                 // The daemon stops.
                 return;
             }

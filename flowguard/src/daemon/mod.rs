@@ -8,6 +8,7 @@
 mod devices;
 mod evidence;
 mod gateways;
+mod groups;
 pub mod handle;
 mod lookup;
 mod mapping;

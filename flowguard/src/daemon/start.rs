@@ -165,6 +165,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         cgroups: Default::default(),
         containers: Default::default(),
         tenants: Default::default(),
+        groups: Default::default(),
         newcomers: Default::default(),
         waiting: Default::default(),
         processes,

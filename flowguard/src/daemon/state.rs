@@ -15,6 +15,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::{
     devices::Devices,
     evidence::Evidence,
+    groups::Groups,
     lookup::Lookup,
     mapping::Tenants,
     naming::Containers,
@@ -89,6 +90,8 @@ pub(super) struct State {
     pub(super) containers: Containers,
     /// Whose sources are.
     pub(super) tenants: Tenants,
+    /// Groups of users.
+    pub(super) groups: Groups,
     /// Unregistered identities seen at the last tick.
     pub(super) newcomers: BTreeSet<Identity>,
     /// First attempts of identities that are about to be registered: evidence that is to get

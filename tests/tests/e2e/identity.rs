@@ -5,4 +5,5 @@ mod docker;
 mod lxc;
 mod mapping;
 mod process;
+mod rules;
 mod units;
