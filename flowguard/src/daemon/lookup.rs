@@ -18,7 +18,7 @@ use crate::identity::{
     },
     names::{self, Container, NameError, Teller},
     netns::NetnsError,
-    peers::{self, Peer, ResolvedPeers},
+    peers::{self, Look, Peer, ResolvedPeers},
     routes,
     users::{self, LookupError, SubordinateRange},
 };
@@ -168,10 +168,10 @@ const QUEUE: usize = 4096;
 /// Asks what is at the other end of the devices that are sent. Those that come in while one look at
 /// `/proc` is under way share the next: with many devices at once, a look for each would take
 /// longer than all of them matter.
-pub(super) fn peers(answers: &mpsc::Sender<Lookup>) -> mpsc::Sender<Link> {
+pub(super) fn peers(look: Look, answers: &mpsc::Sender<Lookup>) -> mpsc::Sender<Link> {
     let (devices, asked) = mpsc::channel(QUEUE);
     let (found, mut resolved) = mpsc::channel::<ResolvedPeers>(1);
-    tokio::spawn(peers::resolve_peers(asked, found));
+    tokio::spawn(peers::resolve_peers(asked, found, look));
     let answers = answers.clone();
     tokio::spawn(async move {
         while let Some(ResolvedPeers { edges, peers }) = resolved.recv().await {

@@ -25,6 +25,8 @@ use crate::{
         cgroup_watch::CgroupWatchError,
         links::LinkError,
         netns::{self, NetnsError},
+        peers::find_peers,
+        taps::find_holders,
     },
     kernel::{
         self, EdgeMethod, EventReader, Kernel, KernelError, Loaded, Pins,
@@ -155,7 +157,10 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         engine: Engine::new(config.judgement.clone()),
         patterns: Arc::new(RwLock::new(config.containers.clone())),
         evidence: Evidence::default(),
-        devices: Devices::new(lookup::peers(&lookups)),
+        devices: Devices::new(
+            lookup::peers(find_peers, &lookups),
+            lookup::peers(find_holders, &lookups),
+        ),
         vacancies: Default::default(),
         refusals: Default::default(),
         forgotten: None,

@@ -6,4 +6,5 @@ mod lxc;
 mod mapping;
 mod process;
 mod rules;
+mod taps;
 mod units;
