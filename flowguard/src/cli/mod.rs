@@ -17,6 +17,8 @@ mod man;
 mod order;
 mod outcome;
 mod output;
+mod policy;
+mod reason;
 mod reload;
 mod run;
 mod show;
@@ -53,6 +55,7 @@ enum Command {
     Status(status::Args),
     Sources(sources::Args),
     Show(show::Args),
+    Policy(policy::Args),
     Events(events::Args),
     Verdicts(verdicts::Args),
     Block(order::Block),
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args, &context),
         Command::Sources(args) => sources::run(args, &context),
         Command::Show(args) => show::run(args, &context),
+        Command::Policy(args) => policy::run(args, &context),
         Command::Events(args) => events::run(args, &context),
         Command::Verdicts(args) => verdicts::run(args, &context),
         Command::Block(args) => order::block(args, &context),
@@ -138,6 +142,8 @@ mod tests {
             "flowguard allow addr:192.0.2.0/24",
             "flowguard unblock --all",
             "flowguard unblock container:web",
+            "flowguard policy check",
+            "flowguard policy check /etc/flowguard/new.toml",
             "flowguard completions bash",
             "flowguard man",
             "flowguard man block",
@@ -153,6 +159,7 @@ mod tests {
             "flowguard block user:alice --sever --redirect",
             "flowguard allow user:alice --sever",
             "flowguard unblock",
+            "flowguard policy",
             "flowguard unblock user:alice --all",
             "flowguard sources --sort size",
             "flowguard block user:alice --json",

@@ -8,7 +8,7 @@ use super::{
     args,
     context::Context,
     exit::Exit,
-    identity, outcome,
+    identity, outcome, reason,
     table::{Column, Table, plain},
     verdicts,
     view::{self, Tone, View},
@@ -20,6 +20,9 @@ use crate::{
 
 /// Destinations and processes that are listed, at most.
 const LISTED: usize = 10;
+
+/// Texts of replies that are listed with a verdict, at most.
+const REPLIES: usize = 3;
 
 /// Explain what a source did and why it was stopped
 #[derive(Debug, clap::Args)]
@@ -162,16 +165,13 @@ fn explain(view: &View, mode: Mode, verdict: &VerdictRecord) -> String {
         line("reason", &escape(reason));
     }
     for seen in &verdict.observations {
-        line(
-            "because",
-            &format!(
-                "{} {} within {}; the limit is {}",
-                seen.value,
-                escape(&seen.what),
-                view::span(seen.window_seconds),
-                seen.limit
-            ),
-        );
+        line("because", &reason::observation(seen));
+    }
+    if let Some(known) = &verdict.likelihood {
+        line("likelihood", &reason::likelihood(known));
+    }
+    if let Some(step) = &verdict.step {
+        line("step", &reason::step(step));
     }
     line("effect", &effect(mode, verdict));
     if !verdict.events.is_empty() {
@@ -181,11 +181,24 @@ fn explain(view: &View, mode: Mode, verdict: &VerdictRecord) -> String {
     if !processes.is_empty() {
         line("processes", &listed(&processes));
     }
-    if let Some(reply) = verdict.replies.first() {
-        line("last reply", &escape(&reply.text));
+    for text in replies(verdict) {
+        line("reply", &text);
     }
     line("record", &verdict.record.to_string());
     text
+}
+
+/// The last replies, each text once.
+fn replies(verdict: &VerdictRecord) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    for reply in &verdict.replies {
+        let text = escape(&reply.text);
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    texts.truncate(REPLIES);
+    texts
 }
 
 fn effect(mode: Mode, verdict: &VerdictRecord) -> String {
@@ -195,6 +208,7 @@ fn effect(mode: Mode, verdict: &VerdictRecord) -> String {
             .map_or_else(|| "a rate".to_owned(), view::rate)
     };
     match (verdict.action, mode, &verdict.rule) {
+        (ActionName::Notice, ..) => "none: it is noted".to_owned(),
         (ActionName::Allow, ..) => "everything passes, whatever the rules say".to_owned(),
         (_, Mode::Observe, Some(_)) => {
             "none: in observe mode what it would refuse passes, and is counted as would-deny"
@@ -355,6 +369,7 @@ VERDICT IN FORCE: block direct
   by            rule `mass-mailing` (policy)
   because       311 destinations within 10m; the limit is 40
   because       4120 attempts within 10m; the limit is 400
+  step          2 of 3; offence 2 against this rule
   effect        new connections are refused
   destinations  192.0.2.1:25, 192.0.2.2:25
   processes     php-fpm (uid 1001)

@@ -62,6 +62,31 @@ const fn worth_a_look(usage: &TableUse) -> bool {
     usage.refused > 0 || usage.used.saturating_mul(5) >= usage.capacity.saturating_mul(4)
 }
 
+/// What rules asked for since the start.
+fn decided(view: &View, status: &Status) -> String {
+    if status.decided.is_empty() {
+        return String::new();
+    }
+    let heading = match status.mode {
+        Mode::Observe => "WHAT RULES WOULD HAVE DONE SINCE THIS DAEMON STARTED",
+        Mode::Enforce => "WHAT RULES DID SINCE THIS DAEMON STARTED",
+    };
+    let columns = [
+        Column::Text("ACTION"),
+        Column::Number("TIMES"),
+        Column::Number("SOURCES"),
+    ];
+    let mut table = Table::new(view, &columns);
+    for (action, decided) in &status.decided {
+        table.row([
+            (Tone::of(action.word()), action.word().to_owned()),
+            plain(decided.verdicts),
+            plain(decided.sources),
+        ]);
+    }
+    format!("\n{heading}\n{}", table.render())
+}
+
 fn render(view: &View, status: &Status) -> String {
     let config = status
         .config
@@ -131,6 +156,7 @@ fn render(view: &View, status: &Status) -> String {
         text.push('\n');
         text.push_str(&table.render());
     }
+    text.push_str(&decided(view, status));
     let counted: Vec<_> = status
         .kernel
         .iter()
@@ -185,7 +211,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::{super::testing, *};
-    use crate::model::ClassName;
+    use crate::{
+        control::api::{ActionName, Decided},
+        model::ClassName,
+    };
 
     fn usage(used: u64, capacity: u64, refused: u64) -> TableUse {
         TableUse {
@@ -223,6 +252,14 @@ mod tests {
                 ("sources".to_owned(), usage(900, 1_000, 0)),
                 ("uids".to_owned(), usage(3, 64, 1)),
             ]),
+            decided: [(
+                ActionName::Block,
+                Decided {
+                    verdicts: 3,
+                    sources: 2,
+                },
+            )]
+            .into(),
             warnings: vec!["no events for an hour".to_owned()],
         };
         assert_eq!(
@@ -239,6 +276,10 @@ smarthosts  192.0.2.25:25
 
 CLASS   ATTEMPTS  DENIED  WOULD-DENY  DESTINATIONS
 direct        12       1           0             3
+
+WHAT RULES WOULD HAVE DONE SINCE THIS DAEMON STARTED
+ACTION  TIMES  SOURCES
+block       3        2
 
 KERNEL            COUNT
 events_delivered      9

@@ -98,6 +98,13 @@ pub(super) fn verdict() -> api::VerdictRecord {
                 before_seconds: 0,
             },
         ],
+        step: Some(api::StepInfo {
+            step: 2,
+            of: 3,
+            offence: 2,
+            sooner: false,
+        }),
+        likelihood: None,
         events: vec![event(-181, 1, Some("php-fpm")), event(-182, 2, None)],
         replies: Vec::new(),
     }

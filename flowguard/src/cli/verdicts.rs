@@ -4,6 +4,7 @@ use super::{
     args,
     context::Context,
     exit::Exit,
+    reason,
     table::{Column, Table, plain},
     view::{self, Tone, View},
 };
@@ -33,15 +34,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 fn why(verdict: &VerdictRecord) -> String {
     match (&verdict.rule, &verdict.reason) {
         (Some(rule), _) => {
-            let seen = verdict.observations.first().map(|seen| {
-                format!(
-                    ": {} {} in {} (limit {})",
-                    seen.value,
-                    escape(&seen.what),
-                    view::span(seen.window_seconds),
-                    seen.limit
-                )
-            });
+            let seen = verdict.observations.first();
+            let seen = seen.map(|seen| format!(": {}", reason::in_short(seen)));
             format!("rule {}{}", escape(rule), seen.unwrap_or_default())
         }
         (None, Some(reason)) => format!("{}: {}", escape(&verdict.by), escape(reason)),

@@ -10,6 +10,7 @@ mod evidence;
 mod gateways;
 mod groups;
 pub mod handle;
+mod judgement;
 mod lookup;
 mod mapping;
 mod naming;

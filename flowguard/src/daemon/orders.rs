@@ -67,6 +67,8 @@ impl State {
                 until: until(&now, order.duration),
                 ended: None,
                 observations: Vec::new(),
+                step: None,
+                likelihood: None,
                 events: self.evidence.of(source, Some(*class)),
                 replies: self.evidence.replies_of(source, Some(*class)),
             };

@@ -80,6 +80,7 @@ impl State {
                 .map(|(table, usage)| (table.name().to_owned(), usage))
                 .chain([("trusted".to_owned(), self.trusted_use())])
                 .collect(),
+            decided: self.tally.decided(),
             warnings: self.warnings.values().cloned().collect(),
         })
     }

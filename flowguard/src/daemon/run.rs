@@ -289,6 +289,7 @@ impl State {
     fn on_reply(&mut self, reply: &ReplyEvent) {
         self.events_received += 1;
         if let Some(reply) = evidence::readable_reply(reply, &self.now()) {
+            self.hear(reply.0, &reply.1);
             self.evidence.add_reply(reply.0, reply.1);
         }
     }

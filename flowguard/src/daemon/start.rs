@@ -155,6 +155,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         addresses_changed: false,
         store,
         engine: Engine::new(config.judgement.clone()),
+        tally: Default::default(),
         patterns: Arc::new(RwLock::new(config.containers.clone())),
         evidence: Evidence::default(),
         devices: Devices::new(
@@ -193,6 +194,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     state.adopt_cgroups()?;
     reached(Step::CgroupsAdopted)?;
     state.look_users_up_again();
+    state.remember_conduct();
     state.read_mapping(true);
     // The first look is the baseline: whatever happens from now on is news.
     state.tick();

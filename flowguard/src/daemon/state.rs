@@ -16,6 +16,7 @@ use super::{
     devices::Devices,
     evidence::Evidence,
     groups::Groups,
+    judgement::Tally,
     lookup::Lookup,
     mapping::Tenants,
     naming::Containers,
@@ -69,6 +70,8 @@ pub(super) struct State {
     pub(super) addresses_changed: bool,
     pub(super) store: Store,
     pub(super) engine: Engine,
+    /// What its rules asked for.
+    pub(super) tally: Tally,
     pub(super) patterns: SharedPatterns,
     pub(super) evidence: Evidence,
     pub(super) devices: Devices,

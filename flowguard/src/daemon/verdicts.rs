@@ -18,7 +18,7 @@ use crate::{
         offline::{self, Accounts, NETNS_PREFIX, kernel_action},
     },
     model::{SourceName, escape},
-    policy::{Fields, Finding, Sample, Standing},
+    policy::Standing,
 };
 
 impl State {
@@ -54,32 +54,7 @@ impl State {
         self.look_at_settling_devices();
         self.look_after_gateways();
         self.look_at_routes();
-        let mut samples = Vec::new();
-        for (id, account) in &accounts.registered {
-            let Some(name) = self.kernel.registry.name(*id) else {
-                continue;
-            };
-            for (class, counters) in account.iter().filter(|(_, counters)| counters.attempts > 0) {
-                samples.push(Sample {
-                    source: *id,
-                    name,
-                    class: *class,
-                    totals: (*counters).into(),
-                    // Whoever an operator has named by a cgroup is no tenant of its own.
-                    exempt: self.exempted.contains(id) || name.is_cgroup_path(),
-                    known: Fields::ALL,
-                    verdict: self
-                        .verdicts
-                        .get(&(*id, (*class).into()))
-                        .map(InForce::standing),
-                    package: self.tenants.package_of(*id),
-                    groups: self.groups.of(*id),
-                });
-            }
-        }
-        for finding in self.engine.tick(now.boot, samples) {
-            self.carry_out(&finding, &now);
-        }
+        self.judge(&accounts, &now);
     }
 
     /// Has the kernel settle what nobody answered in time, on devices where something may wait.
@@ -107,53 +82,6 @@ impl State {
             )
         });
         self.warn("sweep", what);
-    }
-
-    /// Carries out what a rule asks for.
-    fn carry_out(&mut self, finding: &Finding, now: &Moment) {
-        let Some(asked) = finding.action else {
-            return;
-        };
-        let (action, rate) = (asked.name(), asked.rate());
-        let record = VerdictRecord {
-            record: 0,
-            source: offline::full_name(&finding.name),
-            class: finding.class,
-            action,
-            rule: Some(finding.rule.clone()),
-            by: BY_POLICY.to_owned(),
-            reason: None,
-            limit: rate.map(Into::into),
-            mode: self.config.mode,
-            since: now.wall,
-            until: until(now, Some(finding.duration)),
-            ended: None,
-            observations: finding.observations.clone(),
-            events: self.evidence.of(finding.source, Some(finding.class)),
-            replies: self
-                .evidence
-                .replies_of(finding.source, Some(finding.class)),
-        };
-        let terms = Terms {
-            action: kernel_action(action),
-            flags: 0,
-            expires_ns: expires_ns(now, Some(finding.duration)),
-            rate: rate.unwrap_or_default(),
-            record: 0,
-        };
-        match self.install(finding.source, record, terms) {
-            Ok(record) => tracing::warn!(
-                source = %finding.name,
-                class = Class::from(finding.class).name(),
-                rule = %finding.rule,
-                action = %record.action,
-                mode = ?record.mode,
-                "a rule fits"
-            ),
-            Err(error) => {
-                tracing::error!(source = %finding.name, %error, "cannot install a verdict");
-            }
-        }
     }
 
     /// Puts a verdict on record and then in force, in the place of the one there is.
@@ -397,6 +325,8 @@ impl State {
             until: (verdict.expires_ns != 0).then(|| now.wall_at(verdict.expires_ns)),
             ended: None,
             observations: Vec::new(),
+            step: None,
+            likelihood: None,
             events: Vec::new(),
             replies: Vec::new(),
         }
@@ -440,7 +370,7 @@ impl InForce {
     }
 
     /// What it means to the rules.
-    fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         Standing {
             action: self.record.action,
             by_hand: !self.is_by_policy(),
@@ -456,7 +386,7 @@ impl InForce {
 const SWEEP_MARGIN: Duration = Duration::from_secs(130);
 
 /// Who made a verdict that a rule asked for.
-const BY_POLICY: &str = "policy";
+pub(super) const BY_POLICY: &str = "policy";
 
 /// When a verdict that lasts so long ends, by the wall clock.
 pub(super) fn until(now: &Moment, duration: Option<Duration>) -> Option<jiff::Timestamp> {

@@ -122,10 +122,10 @@ pub fn action_name(verdict: &Verdict, now: &Moment) -> Option<ActionName> {
         .find(|action| kernel_action(*action) == verdict.action)
 }
 
-/// The kernel's number for an action.
+/// The kernel's number for an action. A notice never comes here: the kernel is told nothing of it.
 pub const fn kernel_action(action: ActionName) -> u32 {
     match action {
-        ActionName::Allow => ACTION_ALLOW,
+        ActionName::Notice | ActionName::Allow => ACTION_ALLOW,
         ActionName::NewDestinations => ACTION_NEW_DESTINATIONS,
         ActionName::Limit => ACTION_LIMIT,
         ActionName::Redirect => ACTION_REDIRECT,

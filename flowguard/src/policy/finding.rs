@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::rule::RuleAction;
+pub use crate::control::api::{Likelihood, StepInfo};
 use crate::{
     control::api::Observation,
     model::{ClassName, SourceName},
@@ -29,33 +30,6 @@ pub struct Finding {
     pub observations: Vec<Observation>,
     /// How sure the sequential test is; none: it has seen no outcome.
     pub likelihood: Option<Likelihood>,
-}
-
-/// A step of a ladder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StepInfo {
-    /// Which one, from 1.
-    pub step: u32,
-    /// Of how many.
-    pub of: u32,
-    /// The offence, from 1, against this rule; those that were forgiven do not count.
-    pub offence: u32,
-    /// It is one step further than the offence asks for, since the address it sends from is in
-    /// danger and this source has its share in it.
-    pub sooner: bool,
-}
-
-/// What the sequential test makes of a source.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Likelihood {
-    /// Natural logarithm of how many times likelier the outcomes are if the source is bad.
-    pub log_ratio: f64,
-    /// From here on it is called bad.
-    pub limit: f64,
-    /// Good outcomes since the test began afresh.
-    pub good: u32,
-    /// Bad ones.
-    pub bad: u32,
 }
 
 /// What is to be remembered of a source's conduct when the engine stops.

@@ -197,6 +197,19 @@ impl Store {
         readable(rows)
     }
 
+    /// Records of verdicts that were made since then, oldest first. Damaged ones are left out.
+    ///
+    /// # Errors
+    ///
+    /// The database fails.
+    pub fn made_since(&self, since: Timestamp) -> Result<Vec<VerdictRecord>, StoreError> {
+        let mut query = self
+            .db
+            .prepare_cached("SELECT record, body FROM verdict WHERE since >= ?1 ORDER BY record")?;
+        let rows = query.query_map(params![since.as_second()], record_and_body)?;
+        readable(rows)
+    }
+
     /// Notes on all open records that their verdicts ended.
     ///
     /// # Errors
@@ -320,6 +333,8 @@ mod tests {
             until: None,
             ended: None,
             observations: Vec::new(),
+            step: None,
+            likelihood: None,
             events: Vec::new(),
             replies: Vec::new(),
         }

@@ -15,6 +15,6 @@ pub use self::{
         MAX_ORDER_SECONDS, MAX_REASON_BYTES, OrderRequest, Reloaded, UnblockRequest, Unblocked,
     },
     source::{ContainerInfo, Event, FollowLine, Process, Reply, Source, SourceDetail},
-    status::{Status, TableUse},
-    verdict::{ActionName, Bound, Ended, Limit, Observation, VerdictRecord},
+    status::{Decided, Status, TableUse},
+    verdict::{ActionName, Bound, Ended, Likelihood, Limit, Observation, StepInfo, VerdictRecord},
 };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::verdict::ActionName;
 use crate::model::{ClassName, Mode, Totals};
 
 /// `GET /v1/status`.
@@ -49,8 +50,21 @@ pub struct Status {
     pub processes: BTreeMap<String, u64>,
     /// How full the kernel's tables are.
     pub tables: BTreeMap<String, TableUse>,
+    /// What rules asked for since this daemon started, by action: what enforcement did, or in
+    /// observe mode would have done.
+    #[serde(default)]
+    pub decided: BTreeMap<ActionName, Decided>,
     /// What is wrong, in plain words; empty is well.
     pub warnings: Vec<String>,
+}
+
+/// How often rules asked for an action.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// How often.
+    pub verdicts: u64,
+    /// Of how many sources.
+    pub sources: u64,
 }
 
 /// How full a table of the kernel is.

@@ -11,6 +11,8 @@ use crate::model::{ClassName, Mode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionName {
+    /// Nothing is done; it is noted.
+    Notice,
     /// Everything passes.
     Allow,
     /// What goes to a new destination and exceeds a rate is refused.
@@ -26,7 +28,7 @@ pub enum ActionName {
 }
 
 impl ActionName {
-    /// All of them, in the order of their gravity.
+    /// Those that the kernel carries out, in the order of their gravity.
     pub const ALL: [Self; 6] = [
         Self::Allow,
         Self::NewDestinations,
@@ -39,6 +41,7 @@ impl ActionName {
     /// The word for it.
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Notice => "notice",
             Self::Allow => "allow",
             Self::NewDestinations => "new-destinations",
             Self::Limit => "limit",
@@ -109,6 +112,33 @@ fn number<S: serde::Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::
     }
 }
 
+/// A step of a ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepInfo {
+    /// Which one, from 1.
+    pub step: u32,
+    /// Of how many.
+    pub of: u32,
+    /// The offence, from 1, against this rule; those that were forgiven do not count.
+    pub offence: u32,
+    /// It is one step further than the offence asks for, since the address it sends from is in
+    /// danger and this source has its share in it.
+    pub sooner: bool,
+}
+
+/// What the sequential test makes of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Likelihood {
+    /// Natural logarithm of how many times likelier the outcomes are if the source is bad.
+    pub log_ratio: f64,
+    /// From here on it is called bad.
+    pub limit: f64,
+    /// Good outcomes since the test began afresh.
+    pub good: u32,
+    /// Bad ones.
+    pub bad: u32,
+}
+
 /// A verdict with its explanation: an element of `GET /v1/verdicts`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerdictRecord {
@@ -139,6 +169,12 @@ pub struct VerdictRecord {
     pub ended: Option<Ended>,
     /// What it rests on.
     pub observations: Vec<Observation>,
+    /// Which step of the rule's ladder it is; none: an operator ordered it.
+    #[serde(default)]
+    pub step: Option<StepInfo>,
+    /// What the sequential test made of the source; none: it had seen no outcome.
+    #[serde(default)]
+    pub likelihood: Option<Likelihood>,
     /// Attempts from around that time.
     pub events: Vec<Event>,
     /// Replies from around that time.

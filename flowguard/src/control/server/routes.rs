@@ -152,10 +152,18 @@ async fn block(
 ) -> Result<Json<Vec<api::VerdictRecord>>, Refusal> {
     let Json(request) = body?;
     let action = request.action.unwrap_or(api::ActionName::Block);
-    if action == api::ActionName::Allow {
-        return Err(Refusal::bad_request(
-            "`allow` is no block: POST it to /v1/allow",
-        ));
+    match action {
+        api::ActionName::Allow => {
+            return Err(Refusal::bad_request(
+                "`allow` is no block: POST it to /v1/allow",
+            ));
+        }
+        api::ActionName::Notice => {
+            return Err(Refusal::bad_request(
+                "`notice` is what rules do: nothing would be blocked",
+            ));
+        }
+        _ => {}
     }
     let order = order(action, request, &peer)?;
     Ok(Json(app.handle.order(order).await?))

@@ -77,6 +77,7 @@ fn status() -> api::Status {
         events_received: 0,
         processes: Default::default(),
         tables: BTreeMap::new(),
+        decided: Default::default(),
         warnings: Vec::new(),
     }
 }
@@ -96,6 +97,8 @@ fn record(order: &Order) -> api::VerdictRecord {
         until: None,
         ended: None,
         observations: Vec::new(),
+        step: None,
+        likelihood: None,
         events: Vec::new(),
         replies: Vec::new(),
     }
