@@ -4,6 +4,7 @@
 //! - [`identity`]: who is behind a uid, a cgroup, a network namespace, a device.
 //! - [`policy`]: pure; counters in, decisions out.
 //! - [`rate`]: rates as people write them.
+//! - [`replay`]: what other rules would have done to the past.
 //! - [`store`]: what must survive the daemon and does not live in the kernel.
 //! - [`daemon`]: ties them together.
 //! - [`control`]: HTTP and JSON on a unix socket.
@@ -19,4 +20,5 @@ pub mod kernel;
 pub mod model;
 pub mod policy;
 pub mod rate;
+pub mod replay;
 pub mod store;

@@ -58,7 +58,9 @@ async fn daemon(mut requests: mpsc::Receiver<Request>) {
                 assert_eq!(source_ref, Some(SourceRef::User("a\u{7}b".to_owned())));
                 drop(reply.send(Ok(api::Unblocked { lifted: Vec::new() })));
             }
-            Request::Reload(reply) => drop(reply.send(Err(RequestError::BadConfig {
+            Request::Refused(_) => {}
+            Request::Orders(_, reply) => drop(reply.send(Ok(Vec::new()))),
+            Request::Reload(_, reply) => drop(reply.send(Err(RequestError::BadConfig {
                 reason: "flowguard.toml:3:1: what is this?".to_owned(),
             }))),
             // Dropping the reply is how a daemon that is going down answers.

@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     lab::Lab,
     process::{Finished, Job, run},
-    report::{Detail, Event, Source, Status, Verdict},
+    report::{Detail, Event, Order, Source, Status, Verdict},
     users::User,
     wait::{SOON, until},
 };
@@ -328,6 +328,14 @@ impl<'lab> Guard<'lab> {
     /// When the daemon does not answer.
     pub fn verdicts(&self) -> Result<Vec<Verdict>> {
         self.json(&["verdicts", "--json"])
+    }
+
+    /// `verdicts --audit --json`.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn audit(&self) -> Result<Vec<Order>> {
+        self.json(&["verdicts", "--audit", "--json"])
     }
 
     /// `show SOURCE --json`.

@@ -263,6 +263,23 @@ pub struct Container {
     pub service: Option<String>,
 }
 
+/// An element of `verdicts --audit --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Order {
+    /// Who: `uid:0`, `signal`, `daemon`.
+    pub by: String,
+    /// What: `block`, `reload`, …
+    pub what: String,
+    /// Whom it was about.
+    pub source: Option<String>,
+    /// What exactly.
+    pub detail: Option<String>,
+    /// An operator's reason.
+    pub reason: Option<String>,
+    /// Why nothing came of it.
+    pub error: Option<String>,
+}
+
 /// `show SOURCE --json`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Detail {

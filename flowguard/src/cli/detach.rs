@@ -7,7 +7,7 @@ use super::{context::Context, exit::Exit};
 use crate::{
     config::Config,
     control::{
-        api::Ended,
+        api::{AuditEntry, Ended},
         client::{Client, ClientError},
     },
     kernel,
@@ -49,8 +49,21 @@ fn end_records(config: &Config) -> anyhow::Result<()> {
         at: Timestamp::now(),
         by: "detach".to_owned(),
     };
+    let entry = AuditEntry {
+        entry: 0,
+        at: end.at,
+        by: format!("uid:{}", nix::unistd::getuid()),
+        what: "detach".to_owned(),
+        source: None,
+        detail: None,
+        reason: None,
+        error: None,
+    };
     Store::open(path)
-        .and_then(|(mut store, _)| store.end_all(&end))
+        .and_then(|(mut store, _)| {
+            store.end_all(&end)?;
+            store.note_order(&entry)
+        })
         .with_context(|| {
             format!(
                 "the guard is removed, but verdicts on record in {} stay open and would be in \

@@ -2,6 +2,7 @@
 //! place that knows exit codes.
 
 mod args;
+mod audit;
 mod check;
 mod completions;
 mod context;
@@ -55,13 +56,13 @@ enum Command {
     Status(status::Args),
     Sources(sources::Args),
     Show(show::Args),
-    Policy(policy::Args),
     Events(events::Args),
     Verdicts(verdicts::Args),
     Block(order::Block),
     Unblock(unblock::Args),
     /// Let a source pass whatever the rules and ceilings say
     Allow(order::Args),
+    Policy(policy::Args),
     Reload(reload::Args),
     Detach(detach::Args),
     Completions(completions::Args),
@@ -87,12 +88,12 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(args, &context),
         Command::Sources(args) => sources::run(args, &context),
         Command::Show(args) => show::run(args, &context),
-        Command::Policy(args) => policy::run(args, &context),
         Command::Events(args) => events::run(args, &context),
         Command::Verdicts(args) => verdicts::run(args, &context),
         Command::Block(args) => order::block(args, &context),
         Command::Unblock(args) => unblock::run(args, &context),
         Command::Allow(args) => order::allow(args, &context),
+        Command::Policy(args) => policy::run(args, &context),
         Command::Reload(args) => reload::run(args, &context),
         Command::Detach(args) => detach::run(args, &context),
         Command::Completions(args) => completions::run(args, &context),
@@ -147,6 +148,9 @@ mod tests {
             "flowguard completions bash",
             "flowguard man",
             "flowguard man block",
+            "flowguard verdicts --audit",
+            "flowguard policy replay new.toml --since 2d --json",
+            "flowguard policy replay new.toml --from conn.log --format zeek --tenants 192.0.2.0/24",
         ] {
             assert!(parses(good), "{good}");
         }
@@ -163,6 +167,9 @@ mod tests {
             "flowguard unblock user:alice --all",
             "flowguard sources --sort size",
             "flowguard block user:alice --json",
+            "flowguard policy replay",
+            "flowguard policy replay new.toml --from conn.log",
+            "flowguard policy replay new.toml --from x --format csv --since 1d",
         ] {
             assert!(!parses(bad), "{bad}");
         }

@@ -1,7 +1,7 @@
 //! `flowguard verdicts`: what is in force, and why.
 
 use super::{
-    args,
+    args, audit,
     context::Context,
     exit::Exit,
     reason,
@@ -13,12 +13,18 @@ use crate::{control::api::VerdictRecord, model::escape};
 /// List the verdicts in force
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// List what operators ordered instead, newest first, refused orders included
+    #[arg(long)]
+    audit: bool,
     #[command(flatten)]
     json: args::Json,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let client = context.client()?;
+    if args.audit {
+        return audit::run(&client, args.json.json, context);
+    }
     let verdicts = context.wait(client.verdicts())??;
     if args.json.json {
         context.output.json(&verdicts)?;

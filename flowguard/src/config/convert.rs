@@ -11,6 +11,7 @@ use super::{
     engines::containers,
     error::Problem,
     gateway::gateway,
+    history::history,
     judgement::judgement,
     mapping::mapping,
     raw::{
@@ -47,6 +48,7 @@ fn sections(raw: &RawConfig, check: &mut Checker<'_>) -> Option<Config> {
         Duration::from_millis(100),
         Duration::from_mins(1),
     );
+    let history = history(&raw.history, check);
     let edges = edges(&raw.edges, check);
     let gateway = gateway(&raw.gateway, check);
     let uplinks = uplinks(&raw.uplinks, check);
@@ -69,6 +71,7 @@ fn sections(raw: &RawConfig, check: &mut Checker<'_>) -> Option<Config> {
         kernel: kernel?,
         ceilings: ceilings?,
         policy: Policy { tick: tick? },
+        history: history?,
         edges: edges?,
         gateway: gateway?,
         uplinks: uplinks?,

@@ -11,6 +11,7 @@ mod edges;
 mod engines;
 mod error;
 mod gateway;
+mod history;
 mod judgement;
 mod mapping;
 mod merge;
@@ -40,6 +41,7 @@ pub use self::{
 use crate::{
     model::{ClassName, Mode, SourceName},
     policy::SourceGlobs,
+    store::Retention,
 };
 
 /// The reference file: every setting with its default and what it means.
@@ -64,6 +66,8 @@ pub struct Config {
     pub ceilings: Ceilings,
     /// How the rules are weighed.
     pub policy: Policy,
+    /// How long what was seen is kept.
+    pub history: Retention,
     /// Interfaces of containers and VMs.
     pub edges: EdgeNames,
     /// Interfaces through which tenants' traffic enters.

@@ -19,6 +19,7 @@ pub(super) struct RawConfig {
     pub(super) kernel: RawKernel,
     pub(super) ceilings: RawCeilings,
     pub(super) policy: RawPolicy,
+    pub(super) history: RawHistory,
     pub(super) edges: RawEdges,
     pub(super) gateway: RawGateway,
     pub(super) uplinks: RawUplinks,
@@ -92,6 +93,15 @@ pub(super) struct RawRate {
 #[serde(deny_unknown_fields, expecting = "a section [policy]")]
 pub(super) struct RawPolicy {
     pub(super) tick: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [history]")]
+pub(super) struct RawHistory {
+    pub(super) minutes: Spanned<String>,
+    pub(super) hours: Spanned<String>,
+    pub(super) records: Spanned<String>,
+    pub(super) max_bytes: Spanned<i64>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -133,6 +133,15 @@ impl Client {
         self.get("/v1/verdicts").await
     }
 
+    /// The last orders of operators, newest first.
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub async fn orders(&self) -> Result<Vec<api::AuditEntry>, ClientError> {
+        self.get("/v1/audit").await
+    }
+
     /// The last events, oldest first.
     ///
     /// # Errors

@@ -81,8 +81,12 @@ pub enum Request {
     Order(Order, Reply<Vec<api::VerdictRecord>>),
     /// Lift verdicts of one source or of all; the text says who asked.
     Unblock(Option<SourceRef>, String, Reply<api::Unblocked>),
-    /// Read the configuration again.
-    Reload(Reply<api::Reloaded>),
+    /// Read the configuration again; the text says who asked.
+    Reload(String, Reply<api::Reloaded>),
+    /// Note an order that was refused before it came here.
+    Refused(Box<api::AuditEntry>),
+    /// The last orders, newest first, at most so many.
+    Orders(u32, Reply<Vec<api::AuditEntry>>),
 }
 
 /// A handle on the running daemon. Cheap to clone.
@@ -152,8 +156,25 @@ impl Handle {
         self.ask(|reply| Request::Unblock(source, by, reply)).await
     }
 
-    /// Reads the configuration again.
-    pub async fn reload(&self) -> Result<api::Reloaded, RequestError> {
-        self.ask(Request::Reload).await
+    /// Reads the configuration again; `by` says who asked.
+    pub async fn reload(&self, by: String) -> Result<api::Reloaded, RequestError> {
+        self.ask(|reply| Request::Reload(by, reply)).await
+    }
+
+    /// Has an order noted that was refused before it reached the daemon. If the daemon is too busy
+    /// to be told at once, it is not told.
+    pub fn refused(&self, entry: api::AuditEntry) {
+        if self
+            .requests
+            .try_send(Request::Refused(Box::new(entry)))
+            .is_err()
+        {
+            tracing::warn!("a refused order could not be noted");
+        }
+    }
+
+    /// The last orders, newest first.
+    pub async fn orders(&self, most: u32) -> Result<Vec<api::AuditEntry>, RequestError> {
+        self.ask(|reply| Request::Orders(most, reply)).await
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use flowguard_common::{class::Class, source::Kind};
+use flowguard_common::class::Class;
 use jiff::SignedDuration;
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
         offline::{self, Accounts, kernel_action},
     },
     model::SourceName,
-    policy::{Conduct, Counter, Fields, Finding, Heard, RuleAction, Sample},
+    policy::{Conduct, Fields, Finding, Heard, RuleAction, Sample},
 };
 
 /// Offences from before that are forgiven by any sensible ladder.
@@ -49,25 +49,6 @@ impl Tally {
     }
 }
 
-/// Which counters the hooks can know of a source.
-fn known(kind: Kind) -> Fields {
-    match kind {
-        Kind::Container | Kind::Iface => Fields::ALL,
-        // SYNs that are sent again are seen at edges only.
-        Kind::User => Fields::ALL.without(Counter::Retransmits),
-        // A gateway sees one direction.
-        Kind::Addr => [
-            Counter::Attempts,
-            Counter::Destinations,
-            Counter::Denied,
-            Counter::WouldDeny,
-            Counter::Retransmits,
-        ]
-        .into_iter()
-        .fold(Fields::NONE, Fields::with),
-    }
-}
-
 impl State {
     /// Weighs all counters against the rules and carries out what they ask for.
     pub(super) fn judge(&mut self, accounts: &Accounts, now: &Moment) {
@@ -84,7 +65,7 @@ impl State {
                     name,
                     class: *class,
                     totals: (*counters).into(),
-                    known: known(name.kind),
+                    known: Fields::of_kind(name.kind),
                     // Whoever an operator has named by a cgroup is no tenant of its own.
                     exempt: self.exempted.contains(id) || name.is_cgroup_path(),
                     verdict: verdict.map(InForce::standing),
@@ -178,8 +159,7 @@ impl State {
             at: now.wall,
             by: "time".to_owned(),
         });
-        let stored = self.store.add(&mut record);
-        self.warn_store(stored.err());
+        self.store.add(&mut record);
     }
 
     /// Tells the engine of the offences that are on record, so that a restart pardons nobody.
@@ -188,10 +168,11 @@ impl State {
         let long_ago = SignedDuration::try_from(LONG_AGO)
             .ok()
             .and_then(|age| now.wall.checked_sub(age).ok());
-        let records = match self.store.made_since(long_ago.unwrap_or(now.wall)) {
+        let since = long_ago.unwrap_or(now.wall);
+        let records = match self.store.ask_now(move |store| store.made_since(since)) {
             Ok(records) => records,
             Err(error) => {
-                self.warn_store(Some(error));
+                tracing::error!(%error, "earlier offences are not remembered");
                 return;
             }
         };

@@ -5,11 +5,13 @@
 //! signals. What may block is done elsewhere and its answer comes back as a message. When the
 //! daemon stops, gracefully or not, everything in the kernel goes on.
 
+mod audit;
 mod devices;
 mod evidence;
 mod gateways;
 mod groups;
 pub mod handle;
+mod history;
 mod judgement;
 mod lookup;
 mod mapping;

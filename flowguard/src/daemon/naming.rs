@@ -224,7 +224,7 @@ impl State {
                 continue;
             };
             verdict.record.source = full_name(to);
-            self.note(&verdict.record);
+            self.store.update(&verdict.record);
             if new == old {
                 self.verdicts.insert((old, class), verdict);
                 continue;

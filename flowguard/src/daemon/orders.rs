@@ -35,7 +35,10 @@ impl From<KernelError> for RequestError {
 
 impl State {
     /// Carries out an order; the new records, one per class.
-    pub(super) async fn order(&mut self, order: Order) -> Result<Vec<VerdictRecord>, RequestError> {
+    pub(super) async fn order(
+        &mut self,
+        order: &Order,
+    ) -> Result<Vec<VerdictRecord>, RequestError> {
         if order.action == ActionName::Redirect && self.config.guard.smarthosts.is_empty() {
             return Err(RequestError::BadRequest {
                 reason: "there is no smarthost to redirect to: write `guard.smarthosts` into the \

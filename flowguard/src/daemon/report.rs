@@ -3,19 +3,65 @@
 use std::collections::BTreeMap;
 
 use flowguard_common::counters::Stat;
+use tokio::sync::oneshot;
 
 use super::{handle::RequestError, state::State, verdicts::InForce};
 use crate::{
-    control::api::{Source, SourceDetail, Status},
+    control::api::{Source, SourceDetail, Status, VerdictRecord},
     kernel::{
         Identity, KernelError,
         offline::{self, Account, Accounts},
     },
     model::{ClassName, SourceName, SourceRef, Totals},
+    store::StoreError,
 };
 
 /// Past verdicts shown with a source.
 const PAST_VERDICTS: u32 = 20;
+
+type PastVerdicts = oneshot::Receiver<Result<Vec<VerdictRecord>, StoreError>>;
+
+/// Everything about a source but its past verdicts, which the database is being asked for.
+pub(super) struct Pending {
+    detail: SourceDetail,
+    past: PastVerdicts,
+    /// What to say if there is nothing on record either.
+    unknown: Option<RequestError>,
+}
+
+impl Pending {
+    /// Waits for the database.
+    pub(super) async fn finish(self) -> Result<SourceDetail, RequestError> {
+        let Self {
+            mut detail,
+            past,
+            unknown,
+        } = self;
+        let mut verdicts = match past.await {
+            Ok(Ok(past)) => past,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "past verdicts cannot be shown");
+                Vec::new()
+            }
+            // The queue is full, which `status` tells.
+            Err(_) => Vec::new(),
+        };
+        match unknown {
+            Some(unknown) if verdicts.is_empty() => return Err(unknown),
+            _ => {}
+        }
+        for held in detail.verdicts.drain(..).rev() {
+            match verdicts
+                .iter_mut()
+                .find(|known| known.record == held.record)
+            {
+                Some(known) => *known = held,
+                None => verdicts.insert(0, held),
+            }
+        }
+        Ok(SourceDetail { verdicts, ..detail })
+    }
+}
 
 impl State {
     /// Everything counted, by who it belongs to.
@@ -115,11 +161,11 @@ impl State {
         Some(source)
     }
 
-    /// Everything about one source.
-    pub(super) fn show(&mut self, source: &SourceRef) -> Result<SourceDetail, RequestError> {
+    /// Everything about one source, but for what has to be read from the database.
+    pub(super) fn show(&self, source: &SourceRef) -> Result<Pending, RequestError> {
         let id = match self.known_source(source) {
             Ok(id) => id,
-            Err(error) => return self.show_past(source).ok_or(error),
+            Err(error) => return Ok(self.show_past(source, error)),
         };
         let accounts = self.accounts()?;
         let account = accounts.registered.get(&id).cloned().unwrap_or_default();
@@ -128,37 +174,34 @@ impl State {
             .ok_or_else(|| RequestError::NoSuchSource {
                 source_ref: source.clone(),
             })?;
-        let found = self.store.of_source(&summary.source, PAST_VERDICTS);
-        let mut verdicts = match found {
-            Ok(verdicts) => verdicts,
-            Err(error) => {
-                self.warn_store(Some(error));
-                Vec::new()
-            }
-        };
         // Those in force are in memory even when the database is not there.
         let held = self.verdicts.iter().filter(|((of, _), _)| *of == id);
-        for (_, InForce { record, .. }) in held {
-            if !verdicts.iter().any(|known| known.record == record.record) {
-                verdicts.insert(0, record.clone());
-            }
-        }
+        let held = held.map(|(_, InForce { record, .. })| record.clone());
         let identities = self.kernel.registry.identities(id);
-        Ok(SourceDetail {
-            summary,
-            identities: identities
-                .into_iter()
-                .map(|identity| self.describe(identity))
-                .collect(),
-            containers: self.containers_of(id).collect(),
-            verdicts,
-            events: self.evidence.of(id, None),
-            replies: self.evidence.replies_of(id, None),
+        Ok(Pending {
+            past: self.past_verdicts(summary.source.clone()),
+            detail: SourceDetail {
+                summary,
+                identities: identities
+                    .into_iter()
+                    .map(|identity| self.describe(identity))
+                    .collect(),
+                containers: self.containers_of(id).collect(),
+                verdicts: held.collect(),
+                events: self.evidence.of(id, None),
+                replies: self.evidence.replies_of(id, None),
+            },
+            unknown: None,
         })
     }
 
+    fn past_verdicts(&self, source: String) -> PastVerdicts {
+        self.store
+            .ask(move |store| store.of_source(&source, PAST_VERDICTS))
+    }
+
     /// What is on record of a source that nobody has heard of since the last reboot or detach.
-    fn show_past(&self, source: &SourceRef) -> Option<SourceDetail> {
+    fn show_past(&self, source: &SourceRef, unknown: RequestError) -> Pending {
         let name = match source {
             SourceRef::User(name) => SourceName::user(name.as_str()),
             SourceRef::Container(name) | SourceRef::Cgroup(name) => {
@@ -167,19 +210,18 @@ impl State {
             SourceRef::Iface(name) => SourceName::iface(name.as_str()),
             SourceRef::Addr(net) => SourceName::addr(self.prefix_meant(*net).unwrap_or(*net)),
         };
-        let verdicts = self
-            .store
-            .of_source(&offline::full_name(&name), PAST_VERDICTS)
-            .ok()
-            .filter(|verdicts| !verdicts.is_empty())?;
-        Some(SourceDetail {
-            summary: offline::summary(&name, None, &Account::new(), &self.now()),
-            identities: Vec::new(),
-            containers: Vec::new(),
-            verdicts,
-            events: Vec::new(),
-            replies: Vec::new(),
-        })
+        Pending {
+            past: self.past_verdicts(offline::full_name(&name)),
+            detail: SourceDetail {
+                summary: offline::summary(&name, None, &Account::new(), &self.now()),
+                identities: Vec::new(),
+                containers: Vec::new(),
+                verdicts: Vec::new(),
+                events: Vec::new(),
+                replies: Vec::new(),
+            },
+            unknown: Some(unknown),
+        }
     }
 
     fn describe(&self, identity: Identity) -> String {

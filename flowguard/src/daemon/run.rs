@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    evidence,
+    audit, evidence,
     handle::{Handle, Request},
     lookup::Lookup,
     processes::{SETTLE, Seen},
@@ -101,6 +101,7 @@ async fn guard(
     let mut tick = ticker(state.config.policy.tick);
     reached(Step::Ready)?;
     ready(handle);
+    state.note_order(audit::of_daemon("start"), None);
     tracing::info!(adopted = state.adopted, mode = ?state.config.mode, "the guard is in force");
 
     loop {
@@ -112,7 +113,9 @@ async fn guard(
                 if options.interactive {
                     break;
                 }
-                match state.reload() {
+                let done = state.reload();
+                state.note_order(state.reloaded(audit::BY_SIGNAL.to_owned()), done.as_ref().err());
+                match done {
                     Ok(_) => tick = ticker(state.config.policy.tick),
                     Err(error) => tracing::error!("{error}"),
                 }
@@ -129,7 +132,7 @@ async fn guard(
             }
             Some(request) = asked.recv() => {
                 state.settle(&mut seen).await;
-                let reloads = matches!(request, Request::Reload(_));
+                let reloads = matches!(request, Request::Reload(..));
                 state.answer(request).await;
                 if reloads {
                     tick = ticker(state.config.policy.tick);
@@ -149,6 +152,7 @@ async fn guard(
         }
     }
     tracing::info!("stopping; what is in the kernel goes on");
+    state.record_the_end();
     drop(stop);
     serving
         .await
@@ -289,6 +293,7 @@ impl State {
     fn on_reply(&mut self, reply: &ReplyEvent) {
         self.events_received += 1;
         if let Some(reply) = evidence::readable_reply(reply, &self.now()) {
+            self.record_reply(reply.0, &reply.1);
             self.hear(reply.0, &reply.1);
             self.evidence.add_reply(reply.0, reply.1);
         }
@@ -332,7 +337,13 @@ impl State {
         match request {
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Sources(reply) => drop(reply.send(self.sources())),
-            Request::Show(source, reply) => drop(reply.send(self.show(&source))),
+            Request::Show(source, reply) => match self.show(&source) {
+                // The database answers in its own time, and the loop goes on.
+                Ok(pending) => {
+                    tokio::spawn(async { drop(reply.send(pending.finish().await)) });
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Request::Verdicts(reply) => {
                 drop(
                     reply.send(Ok(self
@@ -343,11 +354,26 @@ impl State {
                 );
             }
             Request::RecentEvents(reply) => drop(reply.send(Ok(self.evidence.recent()))),
-            Request::Order(order, reply) => drop(reply.send(self.order(order).await)),
-            Request::Unblock(source, by, reply) => {
-                drop(reply.send(self.unblock(source.as_ref(), &by)));
+            Request::Order(order, reply) => {
+                let done = self.order(&order).await;
+                self.note_order(audit::ordered(&order), done.as_ref().err());
+                self.once_on_record(reply, done);
             }
-            Request::Reload(reply) => drop(reply.send(self.reload())),
+            Request::Unblock(source, by, reply) => {
+                let done = self.unblock(source.as_ref(), &by);
+                self.note_order(audit::unblocked(source.as_ref(), by), done.as_ref().err());
+                self.once_on_record(reply, done);
+            }
+            Request::Reload(by, reply) => {
+                let done = self.reload();
+                self.note_order(self.reloaded(by), done.as_ref().err());
+                drop(reply.send(done));
+            }
+            Request::Refused(entry) => self.note_refusal(*entry),
+            Request::Orders(most, reply) => {
+                let answer = self.store.ask(move |store| store.orders(most));
+                tokio::spawn(async { drop(reply.send(audit::listed(answer.await))) });
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, RwLock},
 };
 
@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::{
     devices::Devices,
     evidence::Evidence,
+    history,
     lookup::{self, Lookup},
     privilege::{self, MissingPrivilege},
     processes::{Processes, Seen},
@@ -33,7 +34,6 @@ use crate::{
         steps::{Step, reached},
     },
     policy::Engine,
-    store::{Opened, Store},
 };
 
 /// Events that a slow follower may lag behind before it misses some.
@@ -135,7 +135,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     if let Some(log) = log {
         tokio::spawn(log.run());
     }
-    let (store, store_warning) = open_store(&config.paths.state)?;
+    let (store, store_warning) = history::open(&config.paths.state)?;
     let (broadcast, _) = broadcast::channel(FOLLOWER_LAG);
     let (lookups, answers) = mpsc::channel(64);
     let (processes, seen) = Processes::start().map_err(|source| RunError::System {
@@ -154,6 +154,8 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         addresses_left_out: 0,
         addresses_changed: false,
         store,
+        recorder: Default::default(),
+        refused_orders: Default::default(),
         engine: Engine::new(config.judgement.clone()),
         tally: Default::default(),
         patterns: Arc::new(RwLock::new(config.containers.clone())),
@@ -225,32 +227,6 @@ fn find_host(config: &Config) -> Result<Host, RunError> {
         netns: netns::own_cookie()?.unwrap_or(0),
         cgroup_mount,
     })
-}
-
-/// Opens the database; a host that cannot have one is guarded all the same.
-fn open_store(path: &Path) -> Result<(Store, Option<String>), RunError> {
-    match Store::open(path) {
-        Ok((store, Opened::Normally)) => Ok((store, None)),
-        Ok((store, Opened::Afresh(aside))) => {
-            let warning = format!(
-                "the database was damaged: it is kept as {}, and explanations of earlier verdicts \
-                 are lost",
-                aside.display()
-            );
-            Ok((store, Some(warning)))
-        }
-        Err(error) => {
-            let warning = format!(
-                "explanations of verdicts will not outlive this daemon: {:#}",
-                anyhow::Error::from(error)
-            );
-            let store = Store::in_memory().map_err(|error| RunError::System {
-                action: "keep records in memory",
-                source: io::Error::other(error),
-            })?;
-            Ok((store, Some(warning)))
-        }
-    }
 }
 
 impl State {

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
+    audit::RefusedOrders,
     devices::Devices,
     evidence::Evidence,
     groups::Groups,
@@ -32,7 +33,7 @@ use crate::{
     kernel::{Identity, Kernel, KernelError, PinsLock, Policy, clock::Moment},
     model::ClassName,
     policy::Engine,
-    store::Store,
+    store::{Keeper, Recorder},
 };
 
 /// Trusted destinations that one bank has room for.
@@ -68,7 +69,11 @@ pub(super) struct State {
     pub(super) addresses_left_out: u64,
     /// They may be others by now.
     pub(super) addresses_changed: bool,
-    pub(super) store: Store,
+    pub(super) store: Keeper,
+    /// What is written once a minute.
+    pub(super) recorder: Recorder,
+    /// Orders that were refused, in the minute that runs.
+    pub(super) refused_orders: RefusedOrders,
     pub(super) engine: Engine,
     /// What its rules asked for.
     pub(super) tally: Tally,

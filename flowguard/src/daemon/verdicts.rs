@@ -54,6 +54,7 @@ impl State {
         self.look_at_settling_devices();
         self.look_after_gateways();
         self.look_at_routes();
+        self.record_history(&accounts, &now);
         self.judge(&accounts, &now);
     }
 
@@ -92,8 +93,7 @@ impl State {
         mut terms: Terms,
     ) -> Result<VerdictRecord, KernelError> {
         let class = Class::from(record.class);
-        let stored = self.store.add(&mut record);
-        self.warn_store(stored.err());
+        self.store.add(&mut record);
         terms.record = record.record;
         if let Err(error) = self.kernel.verdicts.set(source, class, &terms) {
             self.close(record, "error");
@@ -139,27 +139,8 @@ impl State {
             at: self.now().wall,
             by: by.to_owned(),
         });
-        self.note(&record);
+        self.store.update(&record);
         record
-    }
-
-    /// Writes a record's new state. One that never got a number is not in the database.
-    pub(super) fn note(&mut self, record: &VerdictRecord) {
-        if record.record != 0
-            && let Err(error) = self.store.update(record)
-        {
-            self.warn_store(Some(error));
-        }
-    }
-
-    pub(super) fn warn_store(&mut self, error: Option<crate::store::StoreError>) {
-        let what = error.map(|error| {
-            format!(
-                "verdicts are in force but their explanations cannot be written: {:#}",
-                anyhow::Error::from(error)
-            )
-        });
-        self.warn("store", what);
     }
 
     /// Clears away verdicts whose time is over. The kernel ended them by itself.
@@ -183,7 +164,7 @@ impl State {
                     at: record.until.unwrap_or(now.wall),
                     by: "time".to_owned(),
                 });
-                self.note(&record);
+                self.store.update(&record);
             }
             self.exempt_or_not(source);
             self.forget_if_by_hand(source);
@@ -202,7 +183,9 @@ impl State {
                 self.kernel.verdicts.lift(source, class)?;
                 continue;
             };
-            let found = self.store.get(verdict.record).unwrap_or_else(|error| {
+            let number = verdict.record;
+            let found = self.store.ask_now(move |store| store.get(number));
+            let found = found.unwrap_or_else(|error| {
                 tracing::error!(source, %error, "the explanation of a verdict is lost");
                 None
             });
@@ -230,10 +213,11 @@ impl State {
     /// the verdicts back that are on record, the newest for each source and class.
     pub(super) fn square_records(&mut self) {
         let now = self.now();
-        let open = match self.store.open_at(now.wall) {
+        let wall = now.wall;
+        let open = match self.store.ask_now(move |store| store.open_at(wall)) {
             Ok(open) => open,
             Err(error) => {
-                self.warn_store(Some(error));
+                tracing::error!(%error, "verdicts on record do not come back into force");
                 return;
             }
         };

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use flowguard_common::source::Kind as SourceKind;
+
 use crate::model::Totals;
 
 /// A number that grows with what a source does.
@@ -131,6 +133,25 @@ impl Fields {
         .with(Counter::Refused)
         .with(Counter::TimedOut);
 
+    /// Those that the hooks can know of a source.
+    pub fn of_kind(kind: SourceKind) -> Self {
+        match kind {
+            SourceKind::Container | SourceKind::Iface => Self::ALL,
+            // SYNs that are sent again are seen at edges only.
+            SourceKind::User => Self::ALL.without(Counter::Retransmits),
+            // A gateway sees one direction.
+            SourceKind::Addr => [
+                Counter::Attempts,
+                Counter::Destinations,
+                Counter::Denied,
+                Counter::WouldDeny,
+                Counter::Retransmits,
+            ]
+            .into_iter()
+            .fold(Self::NONE, Self::with),
+        }
+    }
+
     /// This one as well.
     #[must_use]
     pub const fn with(self, counter: Counter) -> Self {
@@ -162,7 +183,7 @@ impl Fields {
 
     /// Those that one or the other has.
     #[must_use]
-    pub(super) const fn union(self, other: Self) -> Self {
+    pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// One script per version: number `n` (from 0) leads from version `n` to `n + 1`.
-const SCRIPTS: [&str; 1] = ["CREATE TABLE verdict (
+const SCRIPTS: [&str; 2] = [
+    "CREATE TABLE verdict (
         record INTEGER PRIMARY KEY AUTOINCREMENT,
         source TEXT NOT NULL,
         since INTEGER NOT NULL,
@@ -16,17 +17,26 @@ const SCRIPTS: [&str; 1] = ["CREATE TABLE verdict (
         body TEXT NOT NULL
     ) STRICT;
     CREATE INDEX verdict_source ON verdict (source, record);
-    CREATE INDEX verdict_open ON verdict (record) WHERE open;"];
+    CREATE INDEX verdict_open ON verdict (record) WHERE open;",
+    include_str!("history.sql"),
+];
+
+/// The version of a database that is up to date.
+pub(super) const KNOWN: i32 = SCRIPTS.len() as i32;
+
+/// The version of a database; 0: it is empty.
+pub(super) fn version(db: &Connection) -> rusqlite::Result<i32> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+}
 
 /// Brings a database up to the current version, each step in a transaction.
 pub(super) fn bring_up(db: &Connection, path: &Path) -> Result<(), StoreError> {
-    let found: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let known = i32::try_from(SCRIPTS.len()).unwrap_or(i32::MAX);
-    if found > known {
+    let found = version(db)?;
+    if found > KNOWN {
         return Err(StoreError::Newer {
             path: path.to_owned(),
             found,
-            known,
+            known: KNOWN,
         });
     }
     for (version, script) in (1..).zip(SCRIPTS).skip(usize::try_from(found).unwrap_or(0)) {

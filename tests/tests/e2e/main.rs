@@ -20,6 +20,7 @@ mod failpoints;
 mod full;
 mod gateway;
 mod harness;
+mod history;
 mod hostile;
 mod identity;
 mod lifecycle;

@@ -7,6 +7,7 @@
 
 mod access;
 mod bind;
+mod orders;
 mod places;
 mod refusal;
 mod routes;

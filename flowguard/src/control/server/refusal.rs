@@ -32,6 +32,11 @@ impl Refusal {
         }
     }
 
+    /// For people.
+    pub(super) fn message(&self) -> &str {
+        &self.failure.message
+    }
+
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, FailureCode::BadRequest, message)
     }

@@ -1,15 +1,15 @@
 //! What can be asked, and how the answers look.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
     body::{Body, HttpBody},
     extract::{
         DefaultBodyLimit, Path, Query, Request, State,
-        rejection::{JsonRejection, PathRejection, QueryRejection},
+        rejection::{PathRejection, QueryRejection},
     },
-    http::header,
+    http::{Method, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -24,23 +24,22 @@ use tokio::sync::{
 use super::{
     REQUEST_TIMEOUT,
     access::{Access, Peer},
+    orders,
     refusal::Refusal,
 };
-use crate::{
-    control::api,
-    daemon::handle::{Handle, Order},
-    model::{ClassName, SourceRef},
-    rate,
-};
+use crate::{control::api, daemon::handle::Handle, model::SourceRef};
 
 /// Longest body of a request.
 const BODY_BYTES: usize = 64 * 1024;
 /// Longest text for a source: `cgroup:` and a path of `PATH_MAX` bytes (include/uapi/linux/limits.h).
 const SOURCE_BYTES: usize = "cgroup:".len() + 4_096;
 
+/// Most orders that are listed at once.
+const MAX_ORDERS: u32 = 10_000;
+
 #[derive(Clone)]
-struct App {
-    handle: Handle,
+pub(super) struct App {
+    pub(super) handle: Handle,
     stopped: watch::Receiver<()>,
 }
 
@@ -52,27 +51,33 @@ pub(super) fn router(handle: Handle, access: Arc<Access>, stopped: watch::Receiv
         .route("/v1/sources/{source}", get(show))
         .route("/v1/verdicts", get(verdicts))
         .route("/v1/events", get(events))
-        .route("/v1/block", post(block))
-        .route("/v1/allow", post(allow))
-        .route("/v1/unblock", post(unblock))
-        .route("/v1/reload", post(reload))
+        .route("/v1/audit", get(audit))
+        .route("/v1/block", post(orders::block))
+        .route("/v1/allow", post(orders::allow))
+        .route("/v1/unblock", post(orders::unblock))
+        .route("/v1/reload", post(orders::reload))
         .fallback(async || Refusal::no_such_route())
         .method_not_allowed_fallback(async || Refusal::wrong_method())
         .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .layer(from_fn_with_state(access, guard))
+        .layer(from_fn_with_state((access, handle.clone()), guard))
         .with_state(App { handle, stopped })
 }
 
 /// Lets through who may, and gives up on what is too large or takes too long.
 async fn guard(
-    State(access): State<Arc<Access>>,
+    State((access, handle)): State<(Arc<Access>, Handle)>,
     Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
     if !access.may(&peer, request.method()) {
         tracing::warn!(uid = peer.uid, method = %request.method(), "a control request was refused");
-        return Refusal::forbidden(peer.uid, request.method()).into_response();
+        let refusal = Refusal::forbidden(peer.uid, request.method());
+        if request.method() == Method::POST {
+            let what = request.uri().path().trim_start_matches("/v1/");
+            handle.refused(orders::refused(&peer, what, None, &refusal));
+        }
+        return refusal.into_response();
     }
     // What announces too much is not waited for; what sends too much is stopped while reading.
     if request.body().size_hint().lower() > BODY_BYTES as u64 {
@@ -101,6 +106,27 @@ async fn show(
 
 async fn verdicts(State(app): State<App>) -> Result<Json<Vec<api::VerdictRecord>>, Refusal> {
     Ok(Json(app.handle.verdicts().await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditQuery {
+    #[serde(default = "AuditQuery::usual")]
+    limit: u32,
+}
+
+impl AuditQuery {
+    const fn usual() -> u32 {
+        100
+    }
+}
+
+async fn audit(
+    State(app): State<App>,
+    query: Result<Query<AuditQuery>, QueryRejection>,
+) -> Result<Json<Vec<api::AuditEntry>>, Refusal> {
+    let Query(AuditQuery { limit }) = query?;
+    Ok(Json(app.handle.orders(limit.min(MAX_ORDERS)).await?))
 }
 
 #[derive(Deserialize)]
@@ -143,69 +169,7 @@ fn follow(events: broadcast::Receiver<api::Event>, stopped: watch::Receiver<()>)
         .into_response()
 }
 
-type OrderBody = Result<Json<api::OrderRequest>, JsonRejection>;
-
-async fn block(
-    State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    body: OrderBody,
-) -> Result<Json<Vec<api::VerdictRecord>>, Refusal> {
-    let Json(request) = body?;
-    let action = request.action.unwrap_or(api::ActionName::Block);
-    match action {
-        api::ActionName::Allow => {
-            return Err(Refusal::bad_request(
-                "`allow` is no block: POST it to /v1/allow",
-            ));
-        }
-        api::ActionName::Notice => {
-            return Err(Refusal::bad_request(
-                "`notice` is what rules do: nothing would be blocked",
-            ));
-        }
-        _ => {}
-    }
-    let order = order(action, request, &peer)?;
-    Ok(Json(app.handle.order(order).await?))
-}
-
-async fn allow(
-    State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    body: OrderBody,
-) -> Result<Json<Vec<api::VerdictRecord>>, Refusal> {
-    let Json(request) = body?;
-    if request
-        .action
-        .is_some_and(|action| action != api::ActionName::Allow)
-    {
-        return Err(Refusal::bad_request(
-            "what passes has no other action: leave `action` out, or POST it to /v1/block",
-        ));
-    }
-    let order = order(api::ActionName::Allow, request, &peer)?;
-    Ok(Json(app.handle.order(order).await?))
-}
-
-async fn unblock(
-    State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    body: Result<Json<api::UnblockRequest>, JsonRejection>,
-) -> Result<Json<api::Unblocked>, Refusal> {
-    let Json(request) = body?;
-    let source = request.source.as_deref().map(source_ref).transpose()?;
-    Ok(Json(app.handle.unblock(source, by(&peer)).await?))
-}
-
-async fn reload(State(app): State<App>) -> Result<Json<api::Reloaded>, Refusal> {
-    Ok(Json(app.handle.reload().await?))
-}
-
-fn by(peer: &Peer) -> String {
-    format!("uid:{}", peer.uid)
-}
-
-fn source_ref(text: &str) -> Result<SourceRef, Refusal> {
+pub(super) fn source_ref(text: &str) -> Result<SourceRef, Refusal> {
     if text.len() > SOURCE_BYTES {
         return Err(Refusal::bad_request(format!(
             "the source is {} bytes long, and {SOURCE_BYTES} is the most there can be",
@@ -214,80 +178,4 @@ fn source_ref(text: &str) -> Result<SourceRef, Refusal> {
     }
     text.parse()
         .map_err(|error: crate::model::SourceRefError| Refusal::bad_request(error.to_string()))
-}
-
-/// The rate of an order, if its action has one.
-fn limit(
-    action: api::ActionName,
-    limit: Option<api::Limit>,
-) -> Result<Option<api::Limit>, Refusal> {
-    match limit {
-        Some(limit) if action.has_rate() => match rate::checked(limit.into()) {
-            Ok(rate) => Ok(Some(rate.into())),
-            Err(error) => Err(Refusal::bad_request(format!("`limit`: {error}"))),
-        },
-        Some(_) => Err(Refusal::bad_request(format!(
-            "`{action}` has no `limit`: leave it out, or order `limit` or `new-destinations`"
-        ))),
-        None if action.has_rate() => Err(Refusal::bad_request(format!(
-            "`{action}` needs a `limit`, such as {{\"burst\": 10, \"interval_ns\": 360000000000}}"
-        ))),
-        None => Ok(None),
-    }
-}
-
-/// An operator's request, checked.
-fn order(
-    action: api::ActionName,
-    request: api::OrderRequest,
-    peer: &Peer,
-) -> Result<Order, Refusal> {
-    let mut classes = request.classes;
-    if classes.is_empty() {
-        classes = match action {
-            // Logins must not go to a server they are not meant for unless somebody says so.
-            api::ActionName::Redirect => vec![ClassName::Direct],
-            _ => vec![ClassName::Direct, ClassName::Submission],
-        };
-    }
-    classes.sort();
-    classes.dedup();
-    if action == api::ActionName::Redirect && classes.contains(&ClassName::Relay) {
-        return Err(Refusal::bad_request(
-            "class `relay` is mail to where it may go: redirect `direct` or `submission`",
-        ));
-    }
-    let limit = limit(action, request.limit)?;
-    match request.seconds {
-        Some(0) => {
-            return Err(Refusal::bad_request(
-                "`seconds` is 0: leave it out for a verdict that stays until it is lifted",
-            ));
-        }
-        Some(seconds) if seconds > api::MAX_ORDER_SECONDS => {
-            return Err(Refusal::bad_request(format!(
-                "`seconds` is {seconds}, more than ten years ({}): leave it out for a verdict that stays until it is lifted",
-                api::MAX_ORDER_SECONDS
-            )));
-        }
-        _ => {}
-    }
-    if let Some(reason) = &request.reason
-        && reason.len() > api::MAX_REASON_BYTES
-    {
-        return Err(Refusal::bad_request(format!(
-            "the reason is {} bytes long, and {} is the most there can be",
-            reason.len(),
-            api::MAX_REASON_BYTES
-        )));
-    }
-    Ok(Order {
-        source: source_ref(&request.source)?,
-        action,
-        limit,
-        classes,
-        duration: request.seconds.map(Duration::from_secs),
-        reason: request.reason,
-        by: by(peer),
-    })
 }

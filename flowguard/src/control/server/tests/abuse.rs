@@ -146,5 +146,11 @@ async fn strangers_are_refused_before_anything_is_looked_at() {
         let failure: api::Failure = serde_json::from_slice(&body).unwrap();
         assert_eq!(failure.code, api::FailureCode::Forbidden);
     }
+    // Who tried to change something is noted.
+    let Ok(Request::Refused(entry)) = received.try_recv() else {
+        panic!("the refused order was not noted")
+    };
+    assert_eq!((&*entry.what, entry.source), ("block", None));
+    assert_eq!(entry.by, format!("uid:{}", own_uid() ^ 0x4000_0000));
     assert!(received.try_recv().is_err());
 }

@@ -142,7 +142,9 @@ async fn daemon(mut requests: mpsc::Receiver<Request>, orders: mpsc::UnboundedSe
                 let answer = source_ref.as_ref().map_or(Ok(()), known);
                 drop(reply.send(answer.map(|()| api::Unblocked { lifted: Vec::new() })));
             }
-            Request::Reload(reply) => drop(reply.send(Err(RequestError::BadConfig {
+            Request::Refused(_) => {}
+            Request::Orders(_, reply) => drop(reply.send(Ok(Vec::new()))),
+            Request::Reload(_, reply) => drop(reply.send(Err(RequestError::BadConfig {
                 reason: "line 3".to_owned(),
             }))),
         }

@@ -1,0 +1,313 @@
+//! What every source did, by the minute and by the hour.
+
+use std::net::IpAddr;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter};
+
+use super::{StoreError, checksum};
+use crate::model::{ClassName, Replies, Totals};
+
+/// Seconds of a minute.
+pub(super) const MINUTE: i64 = 60;
+/// Seconds of an hour.
+pub(super) const HOUR: i64 = 3_600;
+
+/// What all sources did within a minute; only those that did something.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Minute {
+    /// Its beginning, seconds since 1970; a multiple of 60.
+    pub at: i64,
+    /// Who did what.
+    pub activity: Vec<Activity>,
+    /// What mail servers said to whom.
+    pub heard: Vec<Heard>,
+}
+
+/// What one source did in one class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Activity {
+    /// `kind:name`, unescaped.
+    pub source: String,
+    /// The hosting package it has, where that is known.
+    pub package: Option<String>,
+    /// In which class.
+    pub class: ClassName,
+    /// Growth of its counters.
+    pub totals: Totals,
+}
+
+/// A reply that said no, and how often it came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// To whom: `kind:name`, unescaped.
+    pub source: String,
+    /// In which class.
+    pub class: ClassName,
+    /// By whom.
+    pub server: IpAddr,
+    /// What it said, without recipients.
+    pub text: String,
+    /// How often.
+    pub count: u32,
+}
+
+/// The columns of `minute` and `hour` that count, in the order of [`numbers`].
+pub(super) const COUNTERS: &str = "attempts, denied, would_deny, destinations, retransmits, \
+     established, refused, timed_out, redirected, bytes, replies_2xx, replies_3xx, replies_4xx, \
+     replies_5xx, messages, encrypted, open_ms";
+/// How many there are.
+pub(super) const COUNT: usize = 17;
+/// `at`, `source` and `class` come before them.
+pub(super) const KEYS: usize = 3;
+
+/// A row of `minute` or `hour`: keys and counters.
+pub(super) type Numbers = [i64; KEYS + COUNT];
+
+/// The table of a resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    Minute,
+    Hour,
+}
+
+impl Table {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+        }
+    }
+}
+
+/// Counters as a row has them. What no database column can hold is cut off.
+pub(super) fn numbers(at: i64, source: i64, class: ClassName, totals: &Totals) -> Numbers {
+    let counters = [
+        totals.attempts,
+        totals.denied,
+        totals.would_deny,
+        totals.destinations,
+        totals.retransmits,
+        totals.established,
+        totals.refused,
+        totals.timed_out,
+        totals.redirected,
+        totals.bytes,
+        totals.replies.ok,
+        totals.replies.more,
+        totals.replies.later,
+        totals.replies.never,
+        totals.messages,
+        totals.encrypted,
+        totals.open_ms,
+    ];
+    let mut row = [0; KEYS + COUNT];
+    row[..KEYS].copy_from_slice(&[at, source, number_of(class)]);
+    for (column, counter) in row[KEYS..].iter_mut().zip(counters) {
+        *column = i64::try_from(counter).unwrap_or(i64::MAX);
+    }
+    row
+}
+
+/// The counters of a row.
+pub(super) fn totals(row: &Numbers) -> Totals {
+    let at = |index: usize| u64::try_from(row[KEYS + index]).unwrap_or(0);
+    Totals {
+        attempts: at(0),
+        denied: at(1),
+        would_deny: at(2),
+        destinations: at(3),
+        retransmits: at(4),
+        established: at(5),
+        refused: at(6),
+        timed_out: at(7),
+        redirected: at(8),
+        bytes: at(9),
+        replies: Replies {
+            ok: at(10),
+            more: at(11),
+            later: at(12),
+            never: at(13),
+        },
+        messages: at(14),
+        encrypted: at(15),
+        open_ms: at(16),
+    }
+}
+
+/// The number that stands for a class, the kernel's.
+pub(super) fn number_of(class: ClassName) -> i64 {
+    flowguard_common::class::Class::from(class) as i64
+}
+
+/// The class that a number stands for.
+pub(super) fn class_of(number: i64) -> Option<ClassName> {
+    let number = u8::try_from(number).ok()?;
+    flowguard_common::class::Class::from_u8(number).map(Into::into)
+}
+
+/// A row of `at, source, class`, the counters and the checksum; none: it is damaged.
+pub(super) fn read(row: &Row<'_>) -> Option<Numbers> {
+    let mut numbers = [0; KEYS + COUNT];
+    for (index, number) in numbers.iter_mut().enumerate() {
+        *number = row.get(index).ok()?;
+    }
+    let sum: i64 = row.get(KEYS + COUNT).ok()?;
+    (checksum::numbers(&numbers) == sum).then_some(numbers)
+}
+
+/// Adds what was done within a minute to what is known of it.
+pub(super) fn write_minute(db: &Connection, minute: &Minute) -> Result<(), StoreError> {
+    for Activity {
+        source,
+        package,
+        class,
+        totals,
+    } in &minute.activity
+    {
+        let source = source_id(db, source, package.as_deref())?;
+        add(
+            db,
+            Table::Minute,
+            &numbers(minute.at, source, *class, totals),
+        )?;
+    }
+    for heard in &minute.heard {
+        write_heard(db, minute.at, heard)?;
+    }
+    Ok(())
+}
+
+/// Adds a row to the one of its keys, if there is one.
+pub(super) fn add(db: &Connection, table: Table, row: &Numbers) -> Result<(), StoreError> {
+    let name = table.name();
+    let known = db
+        .prepare_cached(&format!(
+            "SELECT at, source, class, {COUNTERS}, checksum FROM {name}
+             WHERE at = ?1 AND source = ?2 AND class = ?3"
+        ))?
+        .query_row(params![row[0], row[1], row[2]], |row| Ok(read(row)))
+        .optional()?
+        .flatten();
+    let mut sum = *row;
+    if let Some(known) = known {
+        for (sum, known) in sum.iter_mut().zip(known).skip(KEYS) {
+            *sum = sum.saturating_add(known);
+        }
+    }
+    replace(db, table, &sum)
+}
+
+/// Writes a row in the place of the one of its keys.
+pub(super) fn replace(db: &Connection, table: Table, row: &Numbers) -> Result<(), StoreError> {
+    let places = ", ?".repeat(KEYS + COUNT);
+    let insert = format!(
+        "INSERT OR REPLACE INTO {} (at, source, class, {COUNTERS}, checksum) VALUES (?{places})",
+        table.name()
+    );
+    let sum = checksum::numbers(row);
+    db.prepare_cached(&insert)?
+        .execute(params_from_iter(row.iter().chain([&sum])))?;
+    Ok(())
+}
+
+fn write_heard(db: &Connection, at: i64, heard: &Heard) -> Result<(), StoreError> {
+    let source = source_id(db, &heard.source, None)?;
+    let text = text_id(db, &heard.text)?;
+    let class = number_of(heard.class);
+    let server = heard.server.to_string();
+    let known = db
+        .prepare_cached(
+            "SELECT count FROM reply
+             WHERE at = ?1 AND source = ?2 AND class = ?3 AND text = ?4 AND server = ?5",
+        )?
+        .query_row(params![at, source, class, text, server], |row| {
+            row.get::<_, i64>(0)
+        })
+        .optional()?
+        .unwrap_or(0);
+    let count = known.saturating_add(i64::from(heard.count));
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO reply (at, source, class, text, server, count, checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        at,
+        source,
+        class,
+        text,
+        server,
+        count,
+        reply_checksum([at, source, class, text, count], &server),
+    ])?;
+    Ok(())
+}
+
+/// Of a row of `reply`.
+pub(super) fn reply_checksum([at, source, class, text, count]: [i64; 5], server: &str) -> i64 {
+    checksum::numbers(&[at, source, class, text, count, checksum::text(server)])
+}
+
+/// The number of a source, given if it has none; notes its package.
+fn source_id(db: &Connection, name: &str, package: Option<&str>) -> Result<i64, StoreError> {
+    let known: Option<(i64, Option<String>)> = db
+        .prepare_cached("SELECT id, package FROM source WHERE name = ?1")?
+        .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    match known {
+        Some((id, known)) => {
+            if package.is_some() && known.as_deref() != package {
+                db.prepare_cached("UPDATE source SET package = ?2 WHERE id = ?1")?
+                    .execute(params![id, package])?;
+            }
+            Ok(id)
+        }
+        None => insert(
+            db,
+            "INSERT INTO source (name, package, checksum) VALUES (?1, ?2, ?3)",
+            params![name, package, checksum::text(name)],
+        ),
+    }
+}
+
+fn text_id(db: &Connection, text: &str) -> Result<i64, StoreError> {
+    let known = db
+        .prepare_cached("SELECT id FROM text WHERE text = ?1")?
+        .query_row([text], |row| row.get(0))
+        .optional()?;
+    match known {
+        Some(id) => Ok(id),
+        None => insert(
+            db,
+            "INSERT INTO text (text, checksum) VALUES (?1, ?2)",
+            params![text, checksum::text(text)],
+        ),
+    }
+}
+
+fn insert(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<i64, StoreError> {
+    Ok(db.prepare_cached(sql)?.insert(values)?)
+}
+
+/// The multiple of `unit` that is not after `at`.
+pub(super) const fn floor(at: i64, unit: i64) -> i64 {
+    at.saturating_sub(at.rem_euclid(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing, *};
+
+    #[test]
+    fn counters_are_read_as_they_were_written() {
+        let mut totals = testing::totals(u64::MAX);
+        totals.replies.never = 7;
+        totals.open_ms = 9;
+        let read = super::totals(&numbers(60, 1, ClassName::Relay, &totals));
+        assert_eq!(read.attempts, i64::MAX as u64);
+        assert_eq!((read.replies.never, read.open_ms), (7, 9));
+        assert_eq!(
+            class_of(number_of(ClassName::Relay)),
+            Some(ClassName::Relay)
+        );
+    }
+}
