@@ -74,3 +74,52 @@ fn called(raw: &RawContainer, check: &mut Checker<'_>) -> Option<String> {
     }
     Some(text.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{config::Config, identity::names::Teller};
+
+    #[test]
+    fn engines_come_with_those_who_tell_names() {
+        let shipped = Config::embedded().unwrap().containers;
+        let id = "0123456789ab";
+        let found = shipped.matches(&format!("/docker/{id}")).unwrap();
+        assert_eq!(
+            found.engine.tellers,
+            [
+                Teller::DockerState("/var/lib/docker".into()),
+                Teller::DockerSocket("/run/docker.sock".into())
+            ]
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told() {
+        for (wrong, told) in [
+            (
+                "paths = ['/x/{name}']\nnames = [{ docker-state = '/y' }]",
+                "3:10: container.paths: names are asked for by ids",
+            ),
+            (
+                "paths = ['/x/{id}']\nnames = [{ docker-socket = 'y' }]",
+                "4:28: container.names: `y` is no absolute path",
+            ),
+            (
+                "paths = ['/x/{id}']\nnames = [{ oci-bundle = '/y' }]",
+                "4:25: container.names: it needs `{id}`",
+            ),
+            (
+                "paths = ['/x/{id}']\nnames = [{ docker = '/y' }]",
+                "unknown value `docker`",
+            ),
+            (
+                "paths = ['/x/{name}']\ncalled = '/{name}'",
+                "4:10: container.called: write `{name}` once",
+            ),
+        ] {
+            let text = format!("[[container]]\nname = 'x'\n{wrong}");
+            let error = Config::parse(&text, None).unwrap_err();
+            assert!(error.to_string().contains(told), "{wrong}: {error}");
+        }
+    }
+}

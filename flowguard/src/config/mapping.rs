@@ -75,3 +75,59 @@ fn words(
     let arguments = arguments.iter().map(|word| word.get_ref().clone());
     Some((check.path(KEY, program)?, arguments.collect()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Origin;
+    use crate::config::Config;
+
+    #[test]
+    fn a_command_is_read_as_words() {
+        let text = "[mapping]\ncommand = ['/bin/tenants', '--all', 'a b']\nuser = 'panel'";
+        let config = Config::parse(text, None).unwrap();
+        let expected = Origin::Command {
+            program: "/bin/tenants".into(),
+            arguments: vec!["--all".to_owned(), "a b".to_owned()],
+            user: "panel".to_owned(),
+            timeout: Duration::from_secs(30),
+        };
+        assert_eq!(config.mapping.origin, Some(expected));
+        assert_eq!(Config::embedded().unwrap().mapping.origin, None);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told() {
+        for (wrong, told) in [
+            (
+                "file = 'x.csv'",
+                "2:8: mapping.file: `x.csv` is no absolute path",
+            ),
+            ("command = []", "2:11: mapping.command: it is empty"),
+            (
+                "command = ['tenants']",
+                "2:12: mapping.command: `tenants` is no absolute path",
+            ),
+            (
+                "command = ['/x', \"\\u0000\"]",
+                "2:18: mapping.command: it has a zero byte",
+            ),
+            (
+                "command = ['/x']\nfile = '/y'",
+                "2:11: mapping.command: there is a file as well",
+            ),
+            (
+                "refresh = '0s'",
+                "2:11: mapping.refresh: `0s` is out of range: write 1s to 7days",
+            ),
+            (
+                "user = 'a:b'",
+                "2:8: mapping.user: `a:b` is no name of a user",
+            ),
+        ] {
+            let error = Config::parse(&format!("[mapping]\n{wrong}"), None).unwrap_err();
+            assert!(error.to_string().contains(told), "{wrong}: {error}");
+        }
+    }
+}

@@ -15,7 +15,7 @@ use super::{gateways, lookup, state::State};
 use crate::{
     identity::{
         self,
-        links::{Link, LinkEvent},
+        links::{Link, LinkEvent, LinkKind},
         netns::NetnsError,
         peers::Peer,
     },
@@ -46,6 +46,8 @@ pub(super) struct Devices {
     links: HashMap<u32, Link>,
     /// Where to ask what is behind devices.
     peers: mpsc::Sender<Link>,
+    /// Where to ask who holds taps: apart, since it takes longer.
+    taps: mpsc::Sender<Link>,
     /// Namespace cookie behind each attached device.
     netns: HashMap<u32, u64>,
     /// Devices without a container, and until when they are looked at again.
@@ -67,10 +69,11 @@ pub(super) struct Devices {
 
 impl Devices {
     /// None yet.
-    pub(super) fn new(peers: mpsc::Sender<Link>) -> Self {
+    pub(super) fn new(peers: mpsc::Sender<Link>, taps: mpsc::Sender<Link>) -> Self {
         Self {
             links: HashMap::new(),
             peers,
+            taps,
             netns: HashMap::new(),
             settling: HashMap::new(),
             incomplete: BTreeSet::new(),
@@ -215,7 +218,11 @@ impl State {
                 Some(_) => {
                     self.guard_at_once(&link);
                     // If the queue is full, the next tick asks: the device is settling.
-                    drop(self.devices.peers.try_send(link));
+                    let queue = match link.kind {
+                        LinkKind::Tun => &self.devices.taps,
+                        LinkKind::Veth | LinkKind::Other => &self.devices.peers,
+                    };
+                    drop(queue.try_send(link));
                 }
                 None => {}
             }
@@ -327,7 +334,12 @@ impl State {
         }
         let cgroups = peer.map(|peer| peer.cgroups.as_slice()).unwrap_or_default();
         self.note_containers_around(cgroups);
-        let owner = identity::edge_owner(&link.name, cgroups, |path| self.container_of(path));
+        let mut owner = identity::edge_owner(&link.name, cgroups, |path| self.container_of(path));
+        // Of a VM that is in no container, as by QEMU's command line.
+        let vm = peer.and_then(|peer| peer.vm.as_deref());
+        if let (Kind::Iface, Some(vm)) = (owner.kind, vm) {
+            owner = SourceName::container(vm);
+        }
         let before = self.kernel.registry.lookup(Identity::Edge(link.ifindex));
         let source = self.register(&owner)?;
         if let Some(cookie) = peer.and_then(|peer| peer.cookie)

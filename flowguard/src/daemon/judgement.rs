@@ -70,7 +70,7 @@ impl State {
                     exempt: self.exempted.contains(id) || name.is_cgroup_path(),
                     verdict: verdict.map(InForce::standing),
                     package: self.tenants.package_of(*id),
-                    groups: &[],
+                    groups: self.groups.of(*id),
                 });
             }
         }

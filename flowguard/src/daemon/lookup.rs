@@ -18,7 +18,7 @@ use crate::identity::{
     },
     names::{self, Container, NameError, Teller},
     netns::NetnsError,
-    peers::{self, Peer, ResolvedPeers},
+    peers::{self, Look, Peer, ResolvedPeers},
     routes,
     users::{self, LookupError, SubordinateRange},
 };
@@ -39,6 +39,13 @@ pub(super) enum Lookup {
         uid: u32,
         /// To whom, and with which others.
         range: SubordinateRange,
+    },
+    /// The groups of a user.
+    Groups {
+        /// His name.
+        user: String,
+        /// Names of the groups, the primary one among them.
+        groups: Result<Vec<String>, LookupError>,
     },
     /// What a container is called.
     Container {
@@ -85,6 +92,21 @@ pub(super) fn users(uids: Vec<u32>, answers: &mpsc::Sender<Lookup>) {
         for uid in uids {
             let name = users::user_name(uid);
             if answers.blocking_send(Lookup::User { uid, name }).is_err() {
+                // The daemon stops.
+                return;
+            }
+        }
+    });
+}
+
+/// Asks for the groups of users, one after the other.
+pub(super) fn groups(users: Vec<String>, answers: &mpsc::Sender<Lookup>) {
+    let answers = answers.clone();
+    tokio::task::spawn_blocking(move || {
+        for user in users {
+            let groups = users::groups_of(&user);
+            let answer = Lookup::Groups { user, groups };
+            if answers.blocking_send(answer).is_err() {
                 // The daemon stops.
                 return;
             }
@@ -146,10 +168,10 @@ const QUEUE: usize = 4096;
 /// Asks what is at the other end of the devices that are sent. Those that come in while one look at
 /// `/proc` is under way share the next: with many devices at once, a look for each would take
 /// longer than all of them matter.
-pub(super) fn peers(answers: &mpsc::Sender<Lookup>) -> mpsc::Sender<Link> {
+pub(super) fn peers(look: Look, answers: &mpsc::Sender<Lookup>) -> mpsc::Sender<Link> {
     let (devices, asked) = mpsc::channel(QUEUE);
     let (found, mut resolved) = mpsc::channel::<ResolvedPeers>(1);
-    tokio::spawn(peers::resolve_peers(asked, found));
+    tokio::spawn(peers::resolve_peers(asked, found, look));
     let answers = answers.clone();
     tokio::spawn(async move {
         while let Some(ResolvedPeers { edges, peers }) = resolved.recv().await {

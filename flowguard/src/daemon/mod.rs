@@ -9,6 +9,7 @@ mod audit;
 mod devices;
 mod evidence;
 mod gateways;
+mod groups;
 pub mod handle;
 mod history;
 mod judgement;

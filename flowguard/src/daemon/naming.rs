@@ -154,6 +154,7 @@ impl State {
         if !unchanged && !named.engine.tellers.is_empty() {
             self.ask_name(path, &named);
         }
+        self.cgroups.insert(cgroup, path.to_owned());
         let has_name = named.name().is_some();
         self.containers.insert(path.to_owned(), named);
         if has_name {
@@ -204,7 +205,6 @@ impl State {
             tracing::error!(source = %name, %error, "cannot take over what its id was known for");
         }
         self.register_identity(Identity::Cgroup(cgroup), &name);
-        self.cgroups.insert(cgroup, path.to_owned());
         self.settle_devices();
     }
 

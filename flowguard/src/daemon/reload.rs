@@ -47,6 +47,7 @@ impl State {
         self.exempt_all_or_not();
         self.look_users_up_again();
         self.read_mapping(true);
+        self.groups.expire();
         self.look_at_all_devices();
         let adopted = self.adopt_cgroups();
         let what = adopted.err().map(|error| {

@@ -222,6 +222,7 @@ impl State {
     fn on_lookup(&mut self, answer: Lookup) {
         match answer {
             Lookup::User { uid, name } => self.on_user(uid, name),
+            Lookup::Groups { user, groups } => self.on_groups(user, groups),
             Lookup::Container { path, answer } => self.on_container_name(&path, answer),
             Lookup::Mapping { asked, read } => self.on_mapping(asked, read),
             Lookup::Subordinate { uid, range } => self.on_subordinate(uid, &range),

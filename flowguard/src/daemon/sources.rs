@@ -28,6 +28,7 @@ impl State {
         self.count_refusal(&registered);
         let id = registered?;
         self.exempt_or_not(id);
+        self.ask_groups(name);
         Ok(id)
     }
 

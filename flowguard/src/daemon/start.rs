@@ -26,6 +26,8 @@ use crate::{
         cgroup_watch::CgroupWatchError,
         links::LinkError,
         netns::{self, NetnsError},
+        peers::find_peers,
+        taps::find_holders,
     },
     kernel::{
         self, EdgeMethod, EventReader, Kernel, KernelError, Loaded, Pins,
@@ -158,7 +160,10 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         tally: Default::default(),
         patterns: Arc::new(RwLock::new(config.containers.clone())),
         evidence: Evidence::default(),
-        devices: Devices::new(lookup::peers(&lookups)),
+        devices: Devices::new(
+            lookup::peers(find_peers, &lookups),
+            lookup::peers(find_holders, &lookups),
+        ),
         vacancies: Default::default(),
         refusals: Default::default(),
         forgotten: None,
@@ -168,6 +173,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         cgroups: Default::default(),
         containers: Default::default(),
         tenants: Default::default(),
+        groups: Default::default(),
         newcomers: Default::default(),
         waiting: Default::default(),
         processes,

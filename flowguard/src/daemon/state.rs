@@ -16,6 +16,7 @@ use super::{
     audit::RefusedOrders,
     devices::Devices,
     evidence::Evidence,
+    groups::Groups,
     judgement::Tally,
     lookup::Lookup,
     mapping::Tenants,
@@ -97,6 +98,8 @@ pub(super) struct State {
     pub(super) containers: Containers,
     /// Whose sources are.
     pub(super) tenants: Tenants,
+    /// Groups of users.
+    pub(super) groups: Groups,
     /// Unregistered identities seen at the last tick.
     pub(super) newcomers: BTreeSet<Identity>,
     /// First attempts of identities that are about to be registered: evidence that is to get

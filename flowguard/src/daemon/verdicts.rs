@@ -50,6 +50,7 @@ impl State {
         self.ask_names_again();
         self.read_mapping(false);
         self.find_tenants();
+        self.look_groups_up_again();
         self.look_at_settling_devices();
         self.look_after_gateways();
         self.look_at_routes();

@@ -10,7 +10,7 @@
 //! - [`names`]: what container engines call their containers;
 //! - [`mapping`]: which customer a source is, by a panel's table;
 //! - [`netns`]: the cookies of network namespaces; [`peers`]: which namespace, and whose
-//!   processes, are behind a veth (`/proc`, `RTM_GETNSID`);
+//!   processes, are behind a veth (`/proc`, `RTM_GETNSID`); [`taps`]: which process holds a tap;
 //! - [`process`]: what is behind a connection (`/proc`);
 //! - [`routes`]: which interfaces lead to the world;
 //! - [`edge_owner`]: the name of the tenant behind an interface.
@@ -35,6 +35,7 @@ mod owner;
 pub mod peers;
 pub mod process;
 pub mod routes;
+pub mod taps;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod users;

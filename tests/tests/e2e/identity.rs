@@ -5,4 +5,6 @@ mod docker;
 mod lxc;
 mod mapping;
 mod process;
+mod rules;
+mod taps;
 mod units;

@@ -14,6 +14,8 @@ const SHOP: &str = "container:shop";
 /// Tries to reach a mail server from the first moment on.
 const SPAM: &str =
     "while :; do /bin/busybox nc 198.18.0.1 25 </dev/null; /bin/busybox usleep 20000; done";
+/// What an image can say of itself.
+const PROJECT: &str = "\u{1b}[31malice'\";--\u{202e}";
 /// How often a blocked container is started again.
 const RESTARTS: usize = 5;
 
@@ -45,9 +47,10 @@ fn a_container_restarted_while_blocked_stays_blocked() -> Result<()> {
     let sink = lab.sink()?;
     let engine = Docker::start(&lab)?;
     let guard = Guard::start(&lab, &config(&lab).names(&engine.state()))?;
+    let project = format!("--label=com.docker.compose.project={PROJECT}");
     let options = [
         "--name=shop",
-        "--label=com.docker.compose.project=alice",
+        &project,
         "--label=com.docker.compose.service=web",
     ];
     let id = engine.run(&options, SPAM)?;
@@ -63,11 +66,14 @@ fn a_container_restarted_while_blocked_stays_blocked() -> Result<()> {
         (container.name.as_str(), container.id.as_str()),
         ("shop", id.as_str())
     );
-    assert_eq!(container.project.as_deref(), Some("alice"));
+    assert_eq!(container.project.as_deref(), Some(PROJECT));
     assert_eq!(container.service.as_deref(), Some("web"));
     assert_eq!(container.image.as_deref(), Some("flowguard-test:1"));
     let shown = guard.ok(&["show", SHOP])?;
-    assert!(shown.contains("compose alice/web"), "{shown}");
+    assert!(
+        shown.contains(r#"compose \u{1b}[31malice'";--\u{202e}/web"#),
+        "{shown}"
+    );
 
     // By what `docker ps` shows as well.
     guard.ok(&["block", &format!("container:{}", &id[..12])])?;
