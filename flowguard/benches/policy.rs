@@ -1,9 +1,5 @@
 //! How fast the shipped policy is weighed: `cargo bench -p flowguard --bench policy`.
-#![expect(
-    missing_docs,
-    clippy::unwrap_used,
-    reason = "criterion's macros write undocumented functions, and a benchmark may panic"
-)]
+#![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
 
 use std::time::{Duration, Instant};
 
