@@ -6,8 +6,8 @@ use super::{
     clock::Tenths,
     evidence::{Origin, Sample},
     finding::Finding,
-    history::History,
-    measure::{Counter, Fields},
+    history::{History, rearranged},
+    measure::{Counter, Fields, Values, values},
     offence::{Offence, Sentence, When, sentence},
     plan::{Past, Plan, PlannedRule, Who},
     risk::{Risks, Share},
@@ -51,7 +51,7 @@ pub(super) struct Account {
     groups: Vec<String>,
     /// Which rules judge it; none: that has to be looked up.
     pub(super) fit: Option<u32>,
-    last: Totals,
+    last: Values,
     /// Number of the tick of the last sample.
     pub(super) tick: u32,
     /// Whether it was exempt or under a verdict that leaves nothing to weigh.
@@ -83,7 +83,7 @@ impl Account {
             package: sample.package.map(ToOwned::to_owned),
             groups: sample.groups.to_vec(),
             fit: None,
-            last,
+            last: values(&last),
             tick: 0,
             unjudged: false,
             watched_since,
@@ -121,15 +121,15 @@ impl Account {
     /// Takes the counters for a new beginning. What was known is no evidence any more; offences
     /// stay.
     pub(super) fn begin_afresh(&mut self, totals: Totals, now: Tenths) {
-        self.last = totals;
+        self.last = values(&totals);
         self.history = History::default();
         self.sprt = Sprt::default();
         self.watched_since = now;
     }
 
-    /// Whether this source did something since its last sample.
-    pub(super) fn is_moved(&self, totals: &Totals) -> bool {
-        self.last != *totals
+    /// Forgets what no window reaches any more.
+    pub(super) fn expire(&mut self, plan: &Plan, now: Tenths) {
+        self.history.advance(&plan.shape, now, &self.counts);
     }
 
     /// Takes in counters and replies, and tells which rule they bring about, if any.
@@ -139,18 +139,24 @@ impl Account {
         sample: &Sample<'_>,
         told: &[Told],
     ) -> Option<Finding> {
-        let Some(mut growth) = growth(&sample.totals, &self.last) else {
+        let counted = values(&sample.totals);
+        let Some(mut growth) = growth(&counted, &self.last) else {
             self.begin_afresh(sample.totals, scales.now);
             return None;
         };
-        self.last = sample.totals;
+        if told.is_empty() && growth == STILL {
+            return None;
+        }
+        self.last = counted;
         if sample.verdict.is_some() {
             leave_denied_out(&mut growth);
         }
         self.listen(scales, &mut growth, told);
-        for counter in Counter::ALL {
-            if !sample.known.has(counter) {
-                growth[counter as usize] = 0;
+        if sample.known != Fields::ALL {
+            for counter in Counter::ALL {
+                if !sample.known.has(counter) {
+                    growth[counter as usize] = 0;
+                }
             }
         }
         self.record(scales, &growth);
@@ -191,7 +197,7 @@ impl Account {
 
     fn record(&mut self, scales: &Scales<'_>, growth: &Growth) {
         let (plan, now) = (scales.plan, scales.now);
-        self.history.advance(&plan.shape, now);
+        self.history.advance(&plan.shape, now, &self.counts);
         let columns = plan.columns.iter();
         if columns.clone().all(|column| growth[*column as usize] == 0) {
             return;
@@ -202,7 +208,7 @@ impl Account {
         for (count, column) in self.counts.iter_mut().zip(columns) {
             *count = count.wrapping_add(growth[*column as usize]);
         }
-        self.history.record(&plan.shape, now, before, &self.counts);
+        self.history.record(&plan.shape, now, before);
     }
 
     fn past<'a>(&'a self, scales: &Scales<'a>, known: Fields, factor: f64) -> Past<'a> {
@@ -222,15 +228,14 @@ impl Account {
         let (rules, factor) = scales.plan.judging(self.fit?);
         let mut best: Option<(&PlannedRule, Sentence)> = None;
         for rule in rules {
-            if rule.asks_likelihood && !self.sprt.is_bad(scales.test, scales.now) {
-                continue;
-            }
             let offence = self.offences.iter().find(|known| known.rule == rule.index);
             let past = Past {
                 spent: offence.and_then(|offence| offence.spent.as_deref()),
                 ..self.past(scales, sample.known, factor)
             };
-            if !rule.is_met(&past) {
+            if !rule.is_met(&past)
+                || rule.asks_likelihood && !self.sprt.is_bad(scales.test, scales.now)
+            {
                 continue;
             }
             let sentence = self.sentence(scales, rule.index);
@@ -313,22 +318,21 @@ impl Account {
         columns: &[Option<usize>],
         now: Tenths,
     ) {
-        let rearranged = |counts: &[u32]| -> Box<[u32]> {
-            let value = |column: &Option<usize>| column.map_or(0, |column| counts[column]);
-            columns.iter().map(value).collect()
-        };
         self.fit = None;
         self.offences.retain_mut(|offence| {
             let place = rules.get(offence.rule).copied().flatten();
             offence.rule = place.unwrap_or_default();
-            offence.spent = offence.spent.as_deref().map(rearranged);
+            let spent = offence.spent.as_deref();
+            offence.spent = spent.map(|counts| rearranged(counts, columns).into());
             place.is_some()
         });
         if old.shape == new.shape && old.columns == new.columns {
             return;
         }
-        self.history = self.history.reshaped(&old.shape, &new.shape, columns);
-        self.counts = rearranged(&self.counts);
+        self.history = self
+            .history
+            .reshaped((&old.shape, &new.shape), columns, &self.counts);
+        self.counts = rearranged(&self.counts, columns).into();
         let reaches_further = new.shape.longest() > old.shape.longest();
         if reaches_further || columns.contains(&None) {
             self.watched_since = now;
@@ -339,12 +343,14 @@ impl Account {
 /// Growth by [`Counter`].
 type Growth = [u32; Counter::ALL.len()];
 
+/// Nothing grew.
+const STILL: Growth = [0; Counter::ALL.len()];
+
 /// How much each counter grew; none if one went backwards, which the kernel's counters never do.
-fn growth(totals: &Totals, before: &Totals) -> Option<Growth> {
+fn growth(counted: &Values, before: &Values) -> Option<Growth> {
     let mut growth = [0; Counter::ALL.len()];
-    for (grown, counter) in growth.iter_mut().zip(Counter::ALL) {
-        let more = counter.of(totals).checked_sub(counter.of(before))?;
-        *grown = u32::try_from(more).unwrap_or(u32::MAX);
+    for ((grown, now), before) in growth.iter_mut().zip(counted).zip(before) {
+        *grown = u32::try_from(now.checked_sub(*before)?).unwrap_or(u32::MAX);
     }
     Some(growth)
 }

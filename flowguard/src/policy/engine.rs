@@ -263,7 +263,7 @@ impl Engine {
         let end = (self.swept + self.accounts.len() / SWEPT + 1).min(self.accounts.len());
         for account in &mut self.accounts[self.swept..end] {
             let plan = &self.plans[Class::from(account.class) as usize];
-            account.history.advance(&plan.shape, now);
+            account.expire(plan, now);
         }
         self.swept = if end == self.accounts.len() { 0 } else { end };
         if self.swept == 0 {
@@ -296,9 +296,6 @@ impl Engine {
         }
         if unjudged || was_unjudged {
             account.begin_afresh(sample.totals, now);
-            return None;
-        }
-        if told.is_empty() && !account.is_moved(&sample.totals) {
             return None;
         }
         account.introduce(sample);

@@ -50,29 +50,46 @@ impl Shape {
     }
 }
 
-/// The past of one source in one class. All methods are to be given the same [`Shape`].
+/// The past of one source in one class. All methods are to be given the same [`Shape`], and the
+/// counts as they stand.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
+    /// When the slot began that is still growing; its counts are those that stand.
+    open: Option<Tenths>,
+    /// Before this time nothing leaves a window.
+    due: Tenths,
     /// For each window the slots that no shorter one holds, oldest first, each its beginning and
-    /// the counts at its end. Empty: nothing happened within the longest window.
+    /// the counts at its end.
     levels: Vec<VecDeque<u32>>,
-    /// For each window the counts when it opened.
+    /// For each window the counts when it opened. Empty: nothing happened within the longest.
     bases: Vec<u32>,
 }
 
 impl History {
     /// Whether nothing is known of the past.
     pub(super) fn is_empty(&self) -> bool {
-        self.levels.is_empty()
+        self.bases.is_empty()
     }
 
-    /// Notes that the counts went from `before` to `counts` between the last tick and now.
-    pub(super) fn record(&mut self, shape: &Shape, now: Tenths, before: &[u32], counts: &[u32]) {
+    /// Notes that the counts, which stood at `before`, have grown between the last tick and now.
+    pub(super) fn record(&mut self, shape: &Shape, now: Tenths, before: &[u32]) {
+        let Some(length) = shape.lengths.first() else {
+            return;
+        };
         if self.is_empty() {
             self.levels = vec![VecDeque::new(); shape.lengths.len()];
             self.bases = before.repeat(shape.lengths.len());
+            self.due = Tenths::MAX;
         }
-        self.push(shape, 0, now, counts);
+        match self.open {
+            // The slot keeps its beginning: all of it will be forgotten when its oldest part
+            // leaves the window, never later.
+            Some(since) if now.saturating_sub(since) < shape.slot_length(0) => return,
+            Some(since) => self.push(shape, 0, since, before),
+            None => {}
+        }
+        self.open = Some(now);
+        self.due = self.due.min(now.saturating_add(*length));
     }
 
     /// Adds to a window what began at `since`, and left the counts at `counts`.
@@ -80,10 +97,9 @@ impl History {
         let Some(slots) = self.levels.get_mut(level) else {
             return;
         };
+        self.due = self.due.min(since.saturating_add(shape.lengths[level]));
         let last = slots.len().checked_sub(shape.slot());
         match last {
-            // The slot keeps its beginning: all of it will be forgotten when its oldest part
-            // leaves the window, never later.
             Some(last) if since.saturating_sub(slots[last]) < shape.slot_length(level) => {
                 for (value, count) in slots.range_mut(last + 1..).zip(counts) {
                     *value = *count;
@@ -97,32 +113,50 @@ impl History {
     }
 
     /// Forgets what the windows have left behind.
-    pub(super) fn advance(&mut self, shape: &Shape, now: Tenths) {
+    pub(super) fn advance(&mut self, shape: &Shape, now: Tenths, counts: &[u32]) {
+        if self.is_empty() || now < self.due {
+            return;
+        }
         let mut slot = [0; MAX_SLOT];
         let slot = &mut slot[..shape.slot()];
         for (level, length) in shape.lengths.iter().enumerate() {
             let Some(opened) = now.checked_sub(*length) else {
-                return;
+                break;
             };
-            loop {
-                let Some(slots) = self.levels.get_mut(level) else {
-                    return;
-                };
-                if slots.front().is_none_or(|since| *since > opened) {
-                    break;
-                }
-                for (value, kept) in slots.drain(..slot.len()).zip(&mut *slot) {
+            while self.levels[level]
+                .front()
+                .is_some_and(|since| *since <= opened)
+            {
+                let values = self.levels[level].drain(..slot.len());
+                for (value, kept) in values.zip(&mut *slot) {
                     *kept = value;
                 }
-                let (since, counts) = (slot[0], &slot[1..]);
-                let base = level * shape.columns;
-                self.bases[base..base + shape.columns].copy_from_slice(counts);
-                self.push(shape, level + 1, since, counts);
+                self.leave(shape, level, slot[0], &slot[1..]);
+            }
+            if level == 0
+                && let Some(since) = self.open.take_if(|since| *since <= opened)
+            {
+                self.leave(shape, level, since, counts);
             }
         }
-        if self.levels.iter().all(VecDeque::is_empty) {
-            *self = Self::default();
+        let oldest = self.levels.iter().zip(&shape.lengths);
+        let oldest = oldest.filter_map(|(slots, length)| Some((*slots.front()?, *length)));
+        let open = self.open.zip(shape.lengths.first().copied());
+        let due = oldest.chain(open);
+        match due
+            .map(|(since, length)| since.saturating_add(length))
+            .min()
+        {
+            Some(due) => self.due = due,
+            None => *self = Self::default(),
         }
+    }
+
+    /// A slot leaves a window for the next longer one.
+    fn leave(&mut self, shape: &Shape, level: usize, since: Tenths, counts: &[u32]) {
+        let base = level * shape.columns;
+        self.bases[base..base + shape.columns].copy_from_slice(counts);
+        self.push(shape, level + 1, since, counts);
     }
 
     /// Growth of a counter within a window: never more than there was.
@@ -134,35 +168,41 @@ impl History {
 
     /// The same past for other windows and counters: `columns` tells for each new column which old
     /// one it was. What was not counted has not grown, and what no window reached is lost.
-    pub(super) fn reshaped(&self, old: &Shape, new: &Shape, columns: &[Option<usize>]) -> Self {
+    pub(super) fn reshaped(
+        &self,
+        (old, new): (&Shape, &Shape),
+        columns: &[Option<usize>],
+        counts: &[u32],
+    ) -> Self {
         let mut history = Self::default();
-        let renamed = |counts: &[u32]| -> Vec<u32> {
-            let value = |column: &Option<usize>| column.map_or(0, |column| counts[column]);
-            columns.iter().map(value).collect()
-        };
         let Some(oldest) = self.bases.len().checked_sub(old.columns) else {
             return history;
         };
-        let mut before = renamed(&self.bases[oldest..]);
-        for slots in self.levels.iter().rev() {
-            let mut slots = slots.iter().copied();
-            while let Some(since) = slots.next() {
-                let counts: Vec<u32> = slots.by_ref().take(old.columns).collect();
-                let counts = renamed(&counts);
-                history.advance(new, since);
-                history.record(new, since, &before, &counts);
-                before = counts;
+        let mut slots: Vec<(Tenths, Vec<u32>)> = Vec::new();
+        for level in self.levels.iter().rev() {
+            let mut values = level.iter().copied();
+            while let Some(since) = values.next() {
+                slots.push((since, values.by_ref().take(old.columns).collect()));
             }
+        }
+        slots.extend(self.open.map(|since| (since, counts.to_vec())));
+        let mut before = rearranged(&self.bases[oldest..], columns);
+        for (since, counts) in slots {
+            history.advance(new, since, &before);
+            history.record(new, since, &before);
+            before = rearranged(&counts, columns);
         }
         history
     }
 
-    /// The beginning of the latest slot, from when on its source did something.
+    /// When something happened last, or the slot began in which it did.
     #[cfg(test)]
     pub(super) fn latest(&self) -> Option<Tenths> {
-        let slots = self.levels.iter().find(|slots| !slots.is_empty())?;
-        let columns = self.bases.len() / self.levels.len();
-        slots.get(slots.len() - columns - 1).copied()
+        let newest = |slots: &VecDeque<u32>| {
+            let columns = self.bases.len() / self.levels.len();
+            slots.get(slots.len().checked_sub(columns + 1)?).copied()
+        };
+        self.open.or_else(|| self.levels.iter().find_map(newest))
     }
 
     /// Bytes it takes beyond its own size.
@@ -171,6 +211,12 @@ impl History {
         let slots: usize = self.levels.iter().map(VecDeque::len).sum();
         self.levels.len() * size_of::<VecDeque<u32>>() + (slots + self.bases.len()) * 4
     }
+}
+
+/// Counts in the order of other columns; what was not counted is 0.
+pub(super) fn rearranged(counts: &[u32], columns: &[Option<usize>]) -> Vec<u32> {
+    let value = |column: &Option<usize>| column.map_or(0, |column| counts[column]);
+    columns.iter().map(value).collect()
 }
 
 #[cfg(test)]
@@ -201,13 +247,13 @@ mod tests {
     fn a_burst_is_seen_for_a_whole_window() {
         let shape = shape(&[640, 6400], 1);
         let mut history = History::default();
-        history.record(&shape, 100, &[100], &[130]);
-        history.advance(&shape, 739);
+        history.record(&shape, 100, &[100]);
+        history.advance(&shape, 739, &[130]);
         assert_eq!(history.growth(&shape, 0, 0, 130), 30);
-        history.advance(&shape, 740);
+        history.advance(&shape, 740, &[130]);
         assert_eq!(history.growth(&shape, 0, 0, 130), 0);
         assert_eq!(history.growth(&shape, 1, 0, 130), 30);
-        history.advance(&shape, 6500);
+        history.advance(&shape, 6500, &[130]);
         assert!(history.is_empty());
     }
 
@@ -221,8 +267,8 @@ mod tests {
         for second in (0..8 * 86_400).step_by(10) {
             let before = counts;
             counts.iter_mut().for_each(|count| *count += 1);
-            history.advance(&shape, second * 10);
-            history.record(&shape, second * 10, &before, &counts);
+            history.advance(&shape, second * 10, &before);
+            history.record(&shape, second * 10, &before);
             if second % 3_600 == 0 {
                 most = most.max(history.bytes());
             }
@@ -243,9 +289,9 @@ mod tests {
             let (mut now, mut total, mut points) = (0, 0, Vec::new());
             for (step, growth) in steps {
                 now += step;
-                history.advance(&shape, now);
+                history.advance(&shape, now, &[total]);
                 if growth > 0 {
-                    history.record(&shape, now, &[total], &[total + growth]);
+                    history.record(&shape, now, &[total]);
                     total += growth;
                     points.push((now, total));
                 }
@@ -271,14 +317,14 @@ mod tests {
             let (mut now, mut total, mut points) = (0, 0_u32, Vec::new());
             for (step, growth) in steps {
                 now += step;
-                history.advance(&old, now);
+                history.advance(&old, now, &[total / 2, total]);
                 let before = [total / 2, total];
                 total += growth;
-                history.record(&old, now, &before, &[total / 2, total]);
+                history.record(&old, now, &before);
                 points.push((now, total));
             }
-            let mut other = history.reshaped(&old, &new, &[Some(1), None, Some(0)]);
-            other.advance(&new, now);
+            let mut other = history.reshaped((&old, &new), &[Some(1), None, Some(0)], &[total / 2, total]);
+            other.advance(&new, now, &[total, 0, total / 2]);
             for (level, length) in new.lengths.iter().enumerate() {
                 let seen = other.growth(&new, level, 0, total);
                 prop_assert!(seen <= naive(&points, now, *length));

@@ -86,34 +86,34 @@ impl Counter {
         Self::UnknownUser,
     ];
 
-    /// Its value in cumulative counters; 0 for what is not counted but heard.
-    pub(super) const fn of(self, totals: &Totals) -> u64 {
-        match self {
-            Self::Attempts => totals.attempts,
-            Self::Destinations => totals.destinations,
-            Self::Established => totals.established,
-            Self::Refused => totals.refused,
-            Self::TimedOut => totals.timed_out,
-            Self::Retransmits => totals.retransmits,
-            Self::Denied => totals.denied,
-            Self::WouldDeny => totals.would_deny,
-            Self::Redirected => totals.redirected,
-            Self::Kibibytes => totals.bytes >> 10,
-            Self::Ok => totals.replies.ok,
-            Self::More => totals.replies.more,
-            Self::Later => totals.replies.later,
-            Self::Never => totals.replies.never,
-            Self::Messages => totals.messages,
-            Self::Encrypted => totals.encrypted,
-            Self::OpenSeconds => totals.open_ms / 1000,
-            Self::Listed
-            | Self::TooFast
-            | Self::Reputation
-            | Self::Content
-            | Self::Greylisted
-            | Self::UnknownUser => 0,
-        }
-    }
+    /// How many of them are counted; what comes behind is heard.
+    const COUNTED: usize = Self::Listed as usize;
+}
+
+/// The counted ones of [`Counter`], in the order of their numbers.
+pub(super) type Values = [u64; Counter::COUNTED];
+
+/// Their values in cumulative counters.
+pub(super) const fn values(totals: &Totals) -> Values {
+    [
+        totals.attempts,
+        totals.destinations,
+        totals.established,
+        totals.refused,
+        totals.timed_out,
+        totals.retransmits,
+        totals.denied,
+        totals.would_deny,
+        totals.redirected,
+        totals.bytes >> 10,
+        totals.replies.ok,
+        totals.replies.more,
+        totals.replies.later,
+        totals.replies.never,
+        totals.messages,
+        totals.encrypted,
+        totals.open_ms / 1000,
+    ]
 }
 
 /// Which counters of a source are known: evidence that nobody could collect is missing, not zero.
