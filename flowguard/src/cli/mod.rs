@@ -149,6 +149,7 @@ mod tests {
             "flowguard man",
             "flowguard man block",
             "flowguard verdicts --audit",
+            "flowguard policy recommend --since 30d --package business --json",
             "flowguard policy replay new.toml --since 2d --json",
             "flowguard policy replay new.toml --from conn.log --format zeek --tenants 192.0.2.0/24",
         ] {

@@ -301,5 +301,14 @@ fn replaying_what_a_daemon_saw_hits_whom_it_hit_by_the_same_rule() -> Result<()>
     );
     let shown = guard.ok(&["policy", "replay", lenient])?;
     ensure!(shown.contains("left alone now"), "{shown}");
+    // What is recommended after that can be put into a file.
+    let recommended = guard.ok(&["policy", "recommend"])?;
+    ensure!(recommended.contains("[[rule]]"), "{recommended}");
+    guard.configure(&format!("{}{recommended}", Config::observe(&lab)).replacen(
+        "rule = []\n",
+        "",
+        1,
+    ))?;
+    guard.ok(&["check"])?;
     Ok(())
 }

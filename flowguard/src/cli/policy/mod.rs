@@ -1,6 +1,7 @@
 //! `flowguard policy`: what rules say, and what they would have done.
 
 mod check;
+mod recommend;
 mod replay;
 
 use super::{context::Context, exit::Exit};
@@ -17,11 +18,13 @@ pub(super) struct Args {
 enum Command {
     Check(check::Args),
     Replay(replay::Args),
+    Recommend(recommend::Args),
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     match &args.command {
         Command::Check(args) => check::run(args, context),
         Command::Replay(args) => replay::run(args, context),
+        Command::Recommend(args) => recommend::run(args, context),
     }
 }

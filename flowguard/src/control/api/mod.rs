@@ -17,7 +17,10 @@ pub use self::{
     order::{
         MAX_ORDER_SECONDS, MAX_REASON_BYTES, OrderRequest, Reloaded, UnblockRequest, Unblocked,
     },
-    replay::{Comparison, Hit, Judged, Outcome, Skipped, SkippedLine, Stretch, Tried},
+    replay::{
+        Comparison, Hit, Judged, Measured, Outcome, Recommendation, Skipped, SkippedLine, Stretch,
+        Tried,
+    },
     source::{ContainerInfo, Event, FollowLine, Process, Reply, Source, SourceDetail},
     status::{Decided, Status, TableUse},
     verdict::{ActionName, Bound, Ended, Likelihood, Limit, Observation, StepInfo, VerdictRecord},

@@ -130,3 +130,38 @@ pub struct SkippedLine {
     /// What is wrong with it.
     pub why: String,
 }
+
+/// `flowguard policy recommend --json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recommendation {
+    /// What sources did, and what limits that asks for.
+    pub measured: Vec<Measured>,
+    /// Rules with these limits, for the configuration file.
+    pub toml: String,
+}
+
+/// The most that sources did within a window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Of the sources of this package; none: of all.
+    pub package: Option<String>,
+    /// In which class.
+    pub class: ClassName,
+    /// `attempts` or `destinations`.
+    pub what: String,
+    /// The window, seconds.
+    pub window_seconds: u64,
+    /// How many sources did anything.
+    pub sources: u64,
+    /// Half of them never did more.
+    pub p50: u64,
+    /// 99 % never did more.
+    pub p99: u64,
+    /// 99.9 % never did more.
+    pub p999: u64,
+    /// The limit that is proposed; none: of attempts, since nobody is to be stopped for a rate
+    /// alone, and where it would be beyond what can be counted.
+    pub limit: Option<u64>,
+    /// How many of the sources reached it.
+    pub touches: Option<u64>,
+}
