@@ -29,7 +29,7 @@ pub struct Source {
     pub classes: BTreeMap<ClassName, Totals>,
     /// Time of the last attempt.
     pub last_seen: Option<Timestamp>,
-    /// The gravest verdict in force, as [`ActionName`] is written.
+    /// The gravest verdict in force, as [`super::ActionName`] is written.
     pub verdict: Option<String>,
 }
 
