@@ -32,6 +32,7 @@ fn source() -> api::Source {
         name: "al\u{1b}ice".to_owned(),
         id: Some(7),
         exempt: None,
+        tenant: None,
         classes: BTreeMap::from([(
             ClassName::Direct,
             Totals {

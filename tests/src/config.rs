@@ -34,6 +34,10 @@ pub struct Config {
     trusted: String,
     exempt: Vec<String>,
     containers: Vec<String>,
+    /// Who tells the names of containers, as TOML.
+    names: Vec<String>,
+    /// What containers are called.
+    called: &'static str,
     edges: Vec<String>,
     /// None: the built-in ones.
     rules: Option<&'static str>,
@@ -65,6 +69,8 @@ impl Config {
             trusted: String::new(),
             exempt: vec!["user:root".to_owned()],
             containers: vec!["ct-{name}".to_owned()],
+            names: Vec::new(),
+            called: "{name}",
             edges: vec!["fge*".to_owned()],
             rules: Some(NO_RULES),
             tick: "100ms",
@@ -129,6 +135,20 @@ impl Config {
         self
     }
 
+    /// With one more who tells the names of containers, such as `docker-socket = "/run/docker.sock"`.
+    #[must_use]
+    pub fn names(mut self, teller: &str) -> Self {
+        self.names.push(format!("{{ {teller} }}"));
+        self
+    }
+
+    /// With containers called like this, such as `{name}.service`.
+    #[must_use]
+    pub fn called(mut self, called: &'static str) -> Self {
+        self.called = called;
+        self
+    }
+
     /// With this pattern for edges.
     #[must_use]
     pub fn edges(mut self, pattern: &str) -> Self {
@@ -178,7 +198,9 @@ impl fmt::Display for Config {
         )?;
         writeln!(
             f,
-            "\n[[container]]\nname = \"test\"\npaths = {containers:?}"
+            "\n[[container]]\nname = \"test\"\npaths = {containers:?}\nnames = [{}]\ncalled = {:?}",
+            self.names.join(", "),
+            self.called
         )?;
         writeln!(f, "\n[edges]\ninclude = {:?}", self.edges)?;
         write!(f, "{}{}", self.rules.unwrap_or_default(), self.extra)

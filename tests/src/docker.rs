@@ -87,8 +87,20 @@ impl<'lab> Docker<'lab> {
     /// # Errors
     /// When it does not start.
     pub fn container(&self, name: &str) -> Result<String> {
-        let arguments = ["run", "--detach", "--name", name, IMAGE];
-        let id = self.ok(&[&arguments[..], &["/bin/busybox", "sleep", "1000000"]].concat())?;
+        self.run(&["--name", name], "sleep 1000000")
+    }
+
+    /// Starts a container with these options for `docker run`, in which busybox's shell runs a line,
+    /// and returns its full id.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn run(&self, options: &[&str], line: &str) -> Result<String> {
+        let (before, behind) = (
+            ["run", "--detach"],
+            [IMAGE, "/bin/busybox", "sh", "-c", line],
+        );
+        let id = self.ok(&[&before[..], options, &behind].concat())?;
         let id = id.trim();
         ensure!(id.len() == 64, "no container id: {id:?}");
         Ok(id.to_owned())
@@ -146,6 +158,26 @@ impl<'lab> Docker<'lab> {
             .args(["exec", container, "/bin/busybox"])
             .args(command);
         run(&mut docker, PATIENCE)
+    }
+
+    /// Kills a container and starts it again.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart(&self, container: &str) -> Result<()> {
+        self.ok(&["restart", "--time=0", container])?;
+        Ok(())
+    }
+
+    /// The setting by which the guard finds names in the engine's files.
+    pub fn state(&self) -> String {
+        let data = self.socket.with_file_name("data");
+        format!("docker-state = {:?}", data.display().to_string())
+    }
+
+    /// The setting by which the guard asks the engine for names.
+    pub fn socket(&self) -> String {
+        format!("docker-socket = {:?}", self.socket.display().to_string())
     }
 
     /// Kills and removes a container.

@@ -389,7 +389,7 @@ impl Layout {
     fn program(self) -> Result<PathBuf> {
         match self {
             Self::Own => program(),
-            Self::Grown => located("FLOWGUARD_GROWN_BIN", "../tested/flowguard-grown"),
+            Self::Grown => located("FLOWGUARD_GROWN_BIN", "../tested/dev/flowguard-grown"),
         }
     }
 }

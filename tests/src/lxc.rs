@@ -13,6 +13,7 @@ use crate::{
     container::GATEWAY_MAC,
     lab::Lab,
     process::{Job, run},
+    wait::until,
 };
 
 /// Making and starting a container is slow on a small machine.
@@ -33,20 +34,21 @@ const WITH_OWN_DEVICES: &str = "mount -t sysfs sysfs \"$1\" && \
 
 /// A container with a busybox system; it ends with the lab's cgroup.
 #[derive(Debug)]
-pub struct Lxc {
+pub struct Lxc<'lab> {
+    lab: &'lab Lab,
     path: PathBuf,
     name: String,
-    _monitor: Job,
+    monitor: Job,
 }
 
-impl Lxc {
+impl<'lab> Lxc<'lab> {
     /// Makes and starts a container, whose root has all the rights that LXC gives, and sees the
     /// programs and libraries of this machine and the files of the lab.
     ///
     /// # Errors
     /// When Debian's packages lxc and busybox-static are missing, or the container
     /// does not start; with LXC's words.
-    pub fn start(lab: &Lab, name: &str) -> Result<Self> {
+    pub fn start(lab: &'lab Lab, name: &str) -> Result<Self> {
         lab.host().ip(&[
             format!("link add {BRIDGE} address {GATEWAY_MAC} type bridge"),
             format!("addr add {GATEWAY}/24 dev {BRIDGE}"),
@@ -57,33 +59,38 @@ impl Lxc {
         let base = path.join("base.conf");
         fs::write(&base, configuration(lab, name))?;
         // The container's mounts vanish with its monitor's namespace.
-        let place = lab.place("lxc")?.private_mounts();
-        let mut create = place.command("/usr/bin/lxc-create")?;
+        let mut create = lab
+            .place("lxc")?
+            .private_mounts()
+            .command("/usr/bin/lxc-create")?;
         create.arg("-P").arg(&path).arg("-f").arg(&base);
         create.args(["-n", name, "-t", "busybox"]);
         run(&mut create, PATIENCE)?
             .expect_code(0)
             .context("are lxc and busybox-static installed?")?;
-        let sysfs = path.join("sysfs");
-        fs::create_dir(&sysfs)?;
-        let mut start = place.command("sh")?;
-        start.args(["-c", WITH_OWN_DEVICES, "sh"]).arg(&sysfs);
-        start.args(["/usr/bin/lxc-start", "-P"]).arg(&path);
-        start.args(["-n", name, "-F"]);
-        let mut monitor = Job::start(&mut start)?;
-        let ready = ["cat", "/proc/net/route"];
-        monitor.ready("the LXC container to have its route", PATIENCE, || {
-            let mut attach = attach(lab, &path, name)?;
-            let routes = run(attach.args(ready), PATIENCE)?.expect_code(0)?.stdout;
-            // The destination 0.0.0.0: a default route.
-            ensure!(routes.contains("eth0\t00000000"), "{routes}");
-            Ok(())
-        })?;
+        fs::create_dir(path.join("sysfs"))?;
         Ok(Self {
+            monitor: boot(lab, &path, name)?,
+            lab,
             path,
             name: name.to_owned(),
-            _monitor: monitor,
         })
+    }
+
+    /// Kills the container and starts it again.
+    ///
+    /// # Errors
+    /// When it does not end or does not start; with LXC's words.
+    pub fn restart(&mut self) -> Result<()> {
+        let mut stop = self.lab.place("tools")?.command("/usr/bin/lxc-stop")?;
+        stop.arg("-P").arg(&self.path);
+        run(stop.args(["-k", "-n", &self.name]), PATIENCE)?.expect_code(0)?;
+        until("the container's monitor to end", PATIENCE, || {
+            ensure!(self.monitor.has_ended()?, "it runs");
+            Ok(())
+        })?;
+        self.monitor = boot(self.lab, &self.path, &self.name)?;
+        Ok(())
     }
 
     /// The words before a command that is to run in the container.
@@ -93,6 +100,25 @@ impl Lxc {
             .map(str::to_owned)
             .to_vec()
     }
+}
+
+/// Starts the container and waits until it has its network.
+fn boot(lab: &Lab, path: &Path, name: &str) -> Result<Job> {
+    let mut start = lab.place("lxc")?.private_mounts().command("sh")?;
+    start.args(["-c", WITH_OWN_DEVICES, "sh"]);
+    start.arg(path.join("sysfs"));
+    start.args(["/usr/bin/lxc-start", "-P"]).arg(path);
+    start.args(["-n", name, "-F"]);
+    let mut monitor = Job::start(&mut start)?;
+    let ready = ["cat", "/proc/net/route"];
+    monitor.ready("the LXC container to have its route", PATIENCE, || {
+        let mut attach = attach(lab, path, name)?;
+        let routes = run(attach.args(ready), PATIENCE)?.expect_code(0)?.stdout;
+        // The destination 0.0.0.0: a default route.
+        ensure!(routes.contains("eth0\t00000000"), "{routes}");
+        Ok(())
+    })?;
+    Ok(monitor)
 }
 
 fn attach(lab: &Lab, path: &Path, name: &str) -> Result<Command> {

@@ -18,10 +18,23 @@ pub struct Source {
     pub id: Option<u32>,
     /// The rule that exempts it.
     pub exempt: Option<String>,
+    /// Whose it is.
+    pub tenant: Option<Tenant>,
     /// Counters by class.
     pub classes: BTreeMap<String, Totals>,
     /// The gravest verdict in force.
     pub verdict: Option<String>,
+}
+
+/// Whose a source is.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Tenant {
+    /// The customer.
+    pub customer: String,
+    /// His package.
+    pub package: Option<String>,
+    /// Whom to write to.
+    pub contact: Option<String>,
 }
 
 /// Counters of a source in one class.
@@ -104,6 +117,8 @@ pub struct Status {
     pub kernel: BTreeMap<String, u64>,
     /// Events that the daemon took in.
     pub events_received: u64,
+    /// Processes behind attempts, by whether they were seen.
+    pub processes: BTreeMap<String, u64>,
     /// How full the kernel's tables are.
     pub tables: BTreeMap<String, TableUse>,
     /// What is wrong.
@@ -163,6 +178,25 @@ pub struct Process {
     pub uid: u32,
     /// Name.
     pub comm: String,
+    /// The program's file.
+    pub program: Option<String>,
+    /// Its command line.
+    pub command_line: Option<String>,
+    /// Its working directory.
+    pub directory: Option<String>,
+    /// The script it runs.
+    pub script: Option<String>,
+    /// Who started it.
+    pub parent: Option<Parent>,
+}
+
+/// A process's parent.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Parent {
+    /// Process id.
+    pub pid: u32,
+    /// Its command line.
+    pub command_line: String,
 }
 
 /// An element of `verdicts --json`.
@@ -212,6 +246,23 @@ pub struct Observation {
     pub window_seconds: u64,
 }
 
+/// A container, as its engine knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Container {
+    /// The engine.
+    pub engine: String,
+    /// The engine's id for it.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its image.
+    pub image: Option<String>,
+    /// Its compose project.
+    pub project: Option<String>,
+    /// Its service there.
+    pub service: Option<String>,
+}
+
 /// An element of `verdicts --audit --json`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Order {
@@ -237,6 +288,8 @@ pub struct Detail {
     pub summary: Source,
     /// Kernel identities that lead to the source.
     pub identities: Vec<String>,
+    /// The containers that lead to it.
+    pub containers: Vec<Container>,
     /// Its verdicts, newest first.
     pub verdicts: Vec<Verdict>,
     /// Its last attempts, newest first.

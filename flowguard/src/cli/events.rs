@@ -4,6 +4,7 @@ use super::{
     args,
     context::Context,
     exit::Exit,
+    identity,
     table::{Column, Table, plain},
     view::{self, Tone, View},
 };
@@ -61,10 +62,11 @@ fn process(event: &Event) -> String {
         || "-".to_owned(),
         |process| {
             format!(
-                "{} (pid {}, uid {})",
+                "{} (pid {}, uid {}){}",
                 escape(&process.comm),
                 process.pid,
-                process.uid
+                process.uid,
+                identity::behind(&process.details)
             )
         },
     )

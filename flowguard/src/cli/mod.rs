@@ -12,6 +12,7 @@ mod events;
 mod exit;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod identity;
 mod live;
 mod man;
 mod order;

@@ -8,7 +8,7 @@ use super::{
     args,
     context::Context,
     exit::Exit,
-    outcome, reason,
+    identity, outcome, reason,
     table::{Column, Table, plain},
     verdicts,
     view::{self, Tone, View},
@@ -83,8 +83,14 @@ fn who(view: &View, detail: &SourceDetail) -> String {
     let mut line = |name: &str, value: &str| {
         text.push_str(&format!("  {name:<14}{value}\n"));
     };
+    if let Some(tenant) = &summary.tenant {
+        line("customer", &identity::tenant(tenant));
+    }
     for identity in &detail.identities {
         line("known by", &escape(identity));
+    }
+    for container in &detail.containers {
+        line("container", &identity::container(container));
     }
     if let Some(seen) = summary.last_seen {
         line("last attempt", &view.time_and_distance(seen));
@@ -259,7 +265,7 @@ fn processes(events: &[Event]) -> Vec<(String, Times)> {
     tally(events.iter().filter_map(|event| {
         let process = event.process.as_ref()?;
         let name = format!("{} (uid {})", escape(&process.comm), process.uid);
-        Some((name, event.time))
+        Some((name + &identity::behind(&process.details), event.time))
     }))
 }
 
@@ -326,6 +332,7 @@ mod tests {
                 &[(ClassName::Direct, testing::totals(4_120, 311, 120))],
             ),
             identities: vec!["uid 1001".to_owned()],
+            containers: Vec::new(),
             verdicts: vec![
                 testing::verdict(),
                 VerdictRecord {
@@ -392,6 +399,7 @@ php-fpm (uid 1001)     2  5s ago
                 ..testing::source("carol", &[])
             },
             identities: Vec::new(),
+            containers: Vec::new(),
             verdicts: Vec::new(),
             events: Vec::new(),
             replies: Vec::new(),

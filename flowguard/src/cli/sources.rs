@@ -97,18 +97,19 @@ pub(super) fn verdict_cell(source: &Source) -> (Tone, String) {
 }
 
 fn render(view: &View, sources: &[Source]) -> String {
-    let mut table = Table::new(
-        view,
-        &[
-            Column::Text("SOURCE"),
-            Column::Number("DIRECT"),
-            Column::Number("SUBMISSION"),
-            Column::Number("RELAY"),
-            Column::Number("DESTINATIONS"),
-            Column::Text("LAST"),
-            Column::Text("VERDICT"),
-        ],
-    );
+    let mut columns = vec![
+        Column::Text("SOURCE"),
+        Column::Number("DIRECT"),
+        Column::Number("SUBMISSION"),
+        Column::Number("RELAY"),
+        Column::Number("DESTINATIONS"),
+        Column::Text("LAST"),
+        Column::Text("VERDICT"),
+    ];
+    // Where no table of customers is configured, nobody misses it.
+    let customers = sources.iter().any(|source| source.tenant.is_some());
+    columns.extend(customers.then_some(Column::Text("CUSTOMER")));
+    let mut table = Table::new(view, &columns);
     for source in sources {
         let attempts = |class| {
             plain(
@@ -118,7 +119,9 @@ fn render(view: &View, sources: &[Source]) -> String {
                     .map_or_else(|| "-".to_owned(), |totals| totals.attempts.to_string()),
             )
         };
-        table.row([
+        let customer = source.tenant.as_ref().map(|tenant| &tenant.customer);
+        let customer = customer.map_or_else(|| "-".to_owned(), |customer| escape(customer));
+        let mut row = vec![
             plain(escape(&source.source)),
             attempts(ClassName::Direct),
             attempts(ClassName::Submission),
@@ -130,7 +133,9 @@ fn render(view: &View, sources: &[Source]) -> String {
                     .map_or_else(|| "-".to_owned(), |time| view.distance(time)),
             ),
             verdict_cell(source),
-        ]);
+        ];
+        row.extend(customers.then(|| plain(customer)));
+        table.row(row);
     }
     table.render() + &outcomes(view, sources)
 }

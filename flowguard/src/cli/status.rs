@@ -246,6 +246,7 @@ mod tests {
                 ("packets_unparsed".to_owned(), 0),
             ]),
             events_received: 9,
+            processes: Default::default(),
             tables: BTreeMap::from([
                 ("edges".to_owned(), usage(12, 1_024, 0)),
                 ("sources".to_owned(), usage(900, 1_000, 0)),

@@ -39,6 +39,7 @@ pub(super) fn source(name: &str, classes: &[(ClassName, Totals)]) -> api::Source
         name: name.to_owned(),
         id: Some(7),
         exempt: None,
+        tenant: None,
         classes: BTreeMap::from_iter(classes.iter().copied()),
         last_seen: (!classes.is_empty()).then(|| time(-90)),
         verdict: None,
@@ -58,6 +59,7 @@ pub(super) fn event(offset: i64, last: u8, comm: Option<&str>) -> api::Event {
             pid: 4_711,
             uid: 1_001,
             comm: comm.to_owned(),
+            details: Default::default(),
         }),
     }
 }

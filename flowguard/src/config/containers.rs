@@ -5,7 +5,7 @@
 
 use regex::Regex;
 
-use crate::model::escape;
+use crate::{identity::names::Teller, model::escape};
 
 /// Longest pattern, in bytes. Longer ones only make the compiled pattern grow.
 const MAX_PATTERN: usize = 256;
@@ -16,12 +16,28 @@ const SHORT_ID: usize = 12;
 /// Patterns of all container engines, in the order in which they are tried.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerPatterns {
+    engines: Vec<Engine>,
     patterns: Vec<Pattern>,
 }
 
+/// A section `[[container]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Engine {
+    /// Its name.
+    pub name: String,
+    /// Who tells the names of its containers, in the order in which they are asked.
+    pub tellers: Vec<Teller>,
+    /// What its containers are called, with [`NAME`] for what stands in the path; none: just that.
+    pub called: Option<String>,
+}
+
+/// The placeholder in [`Engine::called`].
+pub(super) const NAME: &str = "{name}";
+
 #[derive(Clone, Debug)]
 struct Pattern {
-    engine: String,
+    /// Index of its engine.
+    engine: usize,
     text: String,
     regex: Regex,
 }
@@ -37,8 +53,8 @@ pub struct ContainerPatternError {
 /// A cgroup that is a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerMatch<'a> {
-    /// Name of the engine whose pattern fits.
-    pub engine: &'a str,
+    /// The engine whose pattern fits.
+    pub engine: &'a Engine,
     /// What stands in place of `{id}` or `{name}`, unescaped.
     pub id: String,
 }
@@ -50,17 +66,26 @@ impl ContainerMatch<'_> {
         if self.id.len() == 64 && self.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return self.id[..SHORT_ID].to_owned();
         }
-        unescape_unit(&self.id)
+        let name = unescape_unit(&self.id);
+        match &self.engine.called {
+            Some(called) => called.replace(NAME, &name),
+            None => name,
+        }
     }
 }
 
 impl ContainerPatterns {
-    /// Adds a pattern of an engine.
+    /// Adds an engine, to which the patterns belong that are added next.
+    pub fn add_engine(&mut self, engine: Engine) {
+        self.engines.push(engine);
+    }
+
+    /// Adds a pattern of the last engine that was added.
     ///
     /// # Errors
     ///
     /// The pattern is malformed.
-    pub fn add(&mut self, engine: &str, pattern: &str) -> Result<(), ContainerPatternError> {
+    pub fn add(&mut self, pattern: &str) -> Result<(), ContainerPatternError> {
         let error = |reason: String| ContainerPatternError {
             pattern: pattern.to_owned(),
             reason,
@@ -68,7 +93,7 @@ impl ContainerPatterns {
         let regex = Regex::new(&translate(pattern).map_err(|reason| error(reason.to_owned()))?)
             .map_err(|source| error(source.to_string()))?;
         self.patterns.push(Pattern {
-            engine: engine.to_owned(),
+            engine: self.engines.len().saturating_sub(1),
             text: pattern.to_owned(),
             regex,
         });
@@ -91,7 +116,7 @@ impl ContainerPatterns {
                 let id = pattern.regex.captures(cgroup_path)?.get(1)?;
                 let tail = &cgroup_path[id.end()..];
                 let end = id.end() + tail.find('/').unwrap_or(tail.len());
-                Some((end, &pattern.engine, id.as_str()))
+                Some((end, self.engines.get(pattern.engine)?, id.as_str()))
             })
             .min_by_key(|(end, ..)| *end)?;
         (end == cgroup_path.len()).then(|| ContainerMatch {
@@ -100,17 +125,18 @@ impl ContainerPatterns {
         })
     }
 
-    /// Engines and patterns as they were added.
+    /// Names of engines, and their patterns, as they were added.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.patterns
-            .iter()
-            .map(|pattern| (pattern.engine.as_str(), pattern.text.as_str()))
+        self.patterns.iter().filter_map(|pattern| {
+            let engine = self.engines.get(pattern.engine)?;
+            Some((engine.name.as_str(), pattern.text.as_str()))
+        })
     }
 }
 
 impl PartialEq for ContainerPatterns {
     fn eq(&self, other: &Self) -> bool {
-        self.iter().eq(other.iter())
+        self.engines == other.engines && self.iter().eq(other.iter())
     }
 }
 

@@ -5,17 +5,18 @@ use std::{collections::HashSet, time::Duration};
 use flowguard_common::names::MAX_TRUSTED;
 
 use super::{
-    Ceilings, Config, Exempt, Guard, Kernel, Paths, Policy, Uplinks,
+    Ceilings, Config, Exempt, Guard, Kernel, Names, Paths, Policy, Uplinks,
     check::Checker,
-    containers::ContainerPatterns,
     edges::EdgeNames,
+    engines::containers,
     error::Problem,
     gateway::gateway,
     history::history,
     judgement::judgement,
+    mapping::mapping,
     raw::{
-        RawCeilings, RawConfig, RawContainer, RawEdges, RawExempt, RawGuard, RawKernel, RawPaths,
-        RawRate, RawUplinks,
+        RawCeilings, RawConfig, RawEdges, RawExempt, RawGuard, RawKernel, RawPaths, RawRate,
+        RawUplinks,
     },
 };
 
@@ -53,6 +54,13 @@ fn sections(raw: &RawConfig, check: &mut Checker<'_>) -> Option<Config> {
     let uplinks = uplinks(&raw.uplinks, check);
     let exempt = exempt(&raw.exempt, check);
     let containers = containers(&raw.container, check);
+    let mapping = mapping(&raw.mapping, check);
+    let timeout = check.duration(
+        "names.timeout",
+        &raw.names.timeout,
+        Duration::from_millis(10),
+        Duration::from_secs(10),
+    );
     let judgement = judgement(raw, check);
     Some(Config {
         origin: None,
@@ -69,6 +77,8 @@ fn sections(raw: &RawConfig, check: &mut Checker<'_>) -> Option<Config> {
         uplinks: uplinks?,
         exempt: exempt?,
         containers,
+        names: Names { timeout: timeout? },
+        mapping: mapping?,
         judgement: judgement?,
     })
 }
@@ -203,19 +213,4 @@ fn exempt(raw: &[RawExempt], check: &mut Checker<'_>) -> Option<Vec<Exempt>> {
         })
         .collect();
     all.into_iter().collect()
-}
-
-fn containers(raw: &[RawContainer], check: &mut Checker<'_>) -> ContainerPatterns {
-    let mut names = HashSet::new();
-    let mut patterns = ContainerPatterns::default();
-    for container in raw {
-        let name = check.name("container.name", &container.name, &mut names);
-        for path in &container.paths {
-            let engine = name.as_deref().unwrap_or_default();
-            if let Err(error) = patterns.add(engine, path.get_ref()) {
-                check.note("container.paths", path, error);
-            }
-        }
-    }
-    patterns
 }

@@ -8,10 +8,12 @@ mod check;
 mod containers;
 mod convert;
 mod edges;
+mod engines;
 mod error;
 mod gateway;
 mod history;
 mod judgement;
+mod mapping;
 mod merge;
 mod raw;
 
@@ -30,10 +32,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    containers::{ContainerMatch, ContainerPatternError, ContainerPatterns},
+    containers::{ContainerMatch, ContainerPatternError, ContainerPatterns, Engine},
     edges::EdgeNames,
     error::{ConfigError, Problem},
     gateway::{Gateway, GatewayMode},
+    mapping::Mapping,
 };
 use crate::{
     model::{ClassName, Mode, SourceName},
@@ -75,6 +78,10 @@ pub struct Config {
     pub exempt: Vec<Exempt>,
     /// Cgroups that are containers.
     pub containers: ContainerPatterns,
+    /// How containers get their names.
+    pub names: Names,
+    /// Whose sources are.
+    pub mapping: Mapping,
     /// When somebody is stopped, and what is weighed how.
     pub judgement: crate::policy::Policy,
 }
@@ -207,6 +214,13 @@ impl Ceilings {
 pub struct Policy {
     /// Time between two looks at the counters.
     pub tick: Duration,
+}
+
+/// `[names]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// How long each of those that may know a container's name has to tell it.
+    pub timeout: Duration,
 }
 
 /// `[[exempt]]`.

@@ -25,6 +25,8 @@ pub(super) struct RawConfig {
     pub(super) uplinks: RawUplinks,
     pub(super) exempt: Vec<RawExempt>,
     pub(super) container: Vec<RawContainer>,
+    pub(super) names: RawNames,
+    pub(super) mapping: RawMapping,
     pub(super) sprt: RawSprt,
     pub(super) risk: RawRisk,
     pub(super) ladder: Vec<RawLadder>,
@@ -138,4 +140,35 @@ pub(super) struct RawExempt {
 pub(super) struct RawContainer {
     pub(super) name: Spanned<String>,
     pub(super) paths: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) names: Vec<RawTeller>,
+    pub(super) called: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    rename_all = "kebab-case",
+    expecting = "where names are asked for, such as { docker-socket = \"/run/docker.sock\" }"
+)]
+pub(super) enum RawTeller {
+    DockerState(Spanned<String>),
+    DockerSocket(Spanned<String>),
+    ContainersStorage(Spanned<String>),
+    OciBundle(Spanned<String>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [names]")]
+pub(super) struct RawNames {
+    pub(super) timeout: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [mapping]")]
+pub(super) struct RawMapping {
+    pub(super) file: Option<Spanned<String>>,
+    pub(super) command: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) user: Spanned<String>,
+    pub(super) timeout: Spanned<String>,
+    pub(super) refresh: Spanned<String>,
 }

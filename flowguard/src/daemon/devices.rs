@@ -15,7 +15,7 @@ use super::{gateways, lookup, state::State};
 use crate::{
     identity::{
         self,
-        links::{Link, LinkEvent},
+        links::{Link, LinkEvent, LinkKind},
         netns::NetnsError,
         peers::Peer,
     },
@@ -34,6 +34,9 @@ const SETTLING: Duration = Duration::from_secs(10);
 /// the kernel 2 to 15 ms (measured on 6.18), in which no other can be attached to anything.
 const QUIET: Duration = Duration::from_millis(50);
 
+/// Containers that appear within this time share one look at their devices.
+const TOGETHER: Duration = Duration::from_millis(10);
+
 /// How old what is known of routes may be.
 const ROUTES_AGE: Duration = Duration::from_secs(10);
 
@@ -43,12 +46,16 @@ pub(super) struct Devices {
     links: HashMap<u32, Link>,
     /// Where to ask what is behind devices.
     peers: mpsc::Sender<Link>,
+    /// Where to ask who holds taps: apart, since it takes longer.
+    taps: mpsc::Sender<Link>,
     /// Namespace cookie behind each attached device.
     netns: HashMap<u32, u64>,
     /// Devices without a container, and until when they are looked at again.
     settling: HashMap<u32, Instant>,
     /// Devices that lack programs which can wait, until no device has appeared for a moment.
     incomplete: BTreeSet<u32>,
+    /// When devices without a container are looked at before the next tick.
+    look_at: Option<tokio::time::Instant>,
     quiet_at: tokio::time::Instant,
     /// Devices that lead to the world by the host's routes.
     leading_out: BTreeSet<u32>,
@@ -62,13 +69,15 @@ pub(super) struct Devices {
 
 impl Devices {
     /// None yet.
-    pub(super) fn new(peers: mpsc::Sender<Link>) -> Self {
+    pub(super) fn new(peers: mpsc::Sender<Link>, taps: mpsc::Sender<Link>) -> Self {
         Self {
             links: HashMap::new(),
             peers,
+            taps,
             netns: HashMap::new(),
             settling: HashMap::new(),
             incomplete: BTreeSet::new(),
+            look_at: None,
             quiet_at: tokio::time::Instant::now(),
             leading_out: BTreeSet::new(),
             routes_known: false,
@@ -209,7 +218,11 @@ impl State {
                 Some(_) => {
                     self.guard_at_once(&link);
                     // If the queue is full, the next tick asks: the device is settling.
-                    drop(self.devices.peers.try_send(link));
+                    let queue = match link.kind {
+                        LinkKind::Tun => &self.devices.taps,
+                        LinkKind::Veth | LinkKind::Other => &self.devices.peers,
+                    };
+                    drop(queue.try_send(link));
                 }
                 None => {}
             }
@@ -252,6 +265,7 @@ impl State {
     /// Devices that a container may have moved in behind meanwhile.
     pub(super) fn look_at_settling_devices(&mut self) {
         let now = Instant::now();
+        self.devices.look_at = None;
         self.devices.settling.retain(|_, until| *until > now);
         let waiting: Vec<u32> = self
             .devices
@@ -269,9 +283,16 @@ impl State {
         }
     }
 
+    /// When devices without a container are to be looked at; none: at the next tick.
+    pub(super) fn look_due(&self) -> Option<tokio::time::Instant> {
+        self.devices.look_at
+    }
+
     /// A container appeared: it may be behind a device that is there already.
     pub(super) fn settle_devices(&mut self) {
         let until = Instant::now() + SETTLING;
+        let soon = tokio::time::Instant::now() + TOGETHER;
+        self.devices.look_at.get_or_insert(soon);
         for ifindex in self.devices.links.keys() {
             self.devices.settling.insert(*ifindex, until);
         }
@@ -312,7 +333,13 @@ impl State {
             return Ok(());
         }
         let cgroups = peer.map(|peer| peer.cgroups.as_slice()).unwrap_or_default();
-        let owner = identity::edge_owner(&link.name, cgroups, |path| self.container_of(path));
+        self.note_containers_around(cgroups);
+        let mut owner = identity::edge_owner(&link.name, cgroups, |path| self.container_of(path));
+        // Of a VM that is in no container, as by QEMU's command line.
+        let vm = peer.and_then(|peer| peer.vm.as_deref());
+        if let (Kind::Iface, Some(vm)) = (owner.kind, vm) {
+            owner = SourceName::container(vm);
+        }
         let before = self.kernel.registry.lookup(Identity::Edge(link.ifindex));
         let source = self.register(&owner)?;
         if let Some(cookie) = peer.and_then(|peer| peer.cookie)

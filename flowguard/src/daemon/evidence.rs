@@ -8,10 +8,11 @@ use std::{
 use flowguard_common::{
     addr::Addr,
     class::Class,
-    event::{Event, Hook, REPLY_TEXT, ReplyEvent},
+    event::{Hook, REPLY_TEXT, ReplyEvent},
     verdict::Decision,
 };
 
+use super::processes::Seen;
 use crate::{
     control::api::{self, Process},
     kernel::{clock::Moment, comm},
@@ -134,12 +135,14 @@ fn ip(addr: Addr) -> IpAddr {
 }
 
 /// An event as people read it; none if the kernel sent what we do not know.
-pub(super) fn readable(event: &Event, source: String, now: &Moment) -> Option<api::Event> {
+pub(super) fn readable(seen: &Seen, source: String, now: &Moment) -> Option<api::Event> {
+    let Seen { event, process } = seen;
     let hook = Hook::from_u8(event.hook)?;
     let process = (event.pid != 0).then(|| Process {
         pid: event.pid,
         uid: event.uid,
         comm: comm(&event.comm),
+        details: process.clone().unwrap_or_default(),
     });
     Some(api::Event {
         time: now.wall_at(event.time_ns),

@@ -69,8 +69,8 @@ impl State {
                     // Whoever an operator has named by a cgroup is no tenant of its own.
                     exempt: self.exempted.contains(id) || name.is_cgroup_path(),
                     verdict: verdict.map(InForce::standing),
-                    package: None,
-                    groups: &[],
+                    package: self.tenants.package_of(*id),
+                    groups: self.groups.of(*id),
                 });
             }
         }

@@ -4,14 +4,21 @@
 use std::{
     collections::{BTreeSet, HashMap},
     io,
+    time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::identity::{
     links::Link,
+    mapping::{
+        Mapping,
+        read::{self, Origin, ReadError},
+        table::BadLine,
+    },
+    names::{self, Container, NameError, Teller},
     netns::NetnsError,
-    peers::{self, Peer, ResolvedPeers},
+    peers::{self, Look, Peer, ResolvedPeers},
     routes,
     users::{self, LookupError, SubordinateRange},
 };
@@ -32,6 +39,27 @@ pub(super) enum Lookup {
         uid: u32,
         /// To whom, and with which others.
         range: SubordinateRange,
+    },
+    /// The groups of a user.
+    Groups {
+        /// His name.
+        user: String,
+        /// Names of the groups, the primary one among them.
+        groups: Result<Vec<String>, LookupError>,
+    },
+    /// What a container is called.
+    Container {
+        /// Its cgroup.
+        path: String,
+        /// What its engine says.
+        answer: Result<Option<Container>, NameError>,
+    },
+    /// The table of tenants.
+    Mapping {
+        /// Which question this answers.
+        asked: u64,
+        /// The table, if it could be read.
+        read: TableRead,
     },
     /// The devices that lead to the world.
     Uplinks(io::Result<BTreeSet<u32>>),
@@ -71,6 +99,55 @@ pub(super) fn users(uids: Vec<u32>, answers: &mpsc::Sender<Lookup>) {
     });
 }
 
+/// Asks for the groups of users, one after the other.
+pub(super) fn groups(users: Vec<String>, answers: &mpsc::Sender<Lookup>) {
+    let answers = answers.clone();
+    tokio::task::spawn_blocking(move || {
+        for user in users {
+            let groups = users::groups_of(&user);
+            let answer = Lookup::Groups { user, groups };
+            if answers.blocking_send(answer).is_err() {
+                // The daemon stops.
+                return;
+            }
+        }
+    });
+}
+
+/// Engines that are asked at the same time.
+static ENGINES_AT_ONCE: Semaphore = Semaphore::const_new(16);
+
+/// Asks what the container at this cgroup path, of this id, is called.
+pub(super) fn container_name(
+    path: String,
+    id: String,
+    tellers: Vec<Teller>,
+    limit: Duration,
+    answers: &mpsc::Sender<Lookup>,
+) {
+    let answers = answers.clone();
+    tokio::spawn(async move {
+        // Never closed.
+        let _turn = ENGINES_AT_ONCE.acquire().await;
+        let answer = names::name_of(&tellers, &id, limit).await;
+        // Nobody listens any more when the daemon stops.
+        drop(answers.send(Lookup::Container { path, answer }).await);
+    });
+}
+
+/// The table of tenants, with the first line that was left out and how many were.
+pub(super) type TableRead = Result<(Mapping, Option<(BadLine, usize)>), ReadError>;
+
+/// Asks for the table of tenants.
+pub(super) fn mapping(origin: Origin, asked: u64, answers: &mpsc::Sender<Lookup>) {
+    let answers = answers.clone();
+    tokio::spawn(async move {
+        let read = read::read(&origin).await;
+        // Nobody listens any more when the daemon stops.
+        drop(answers.send(Lookup::Mapping { asked, read }).await);
+    });
+}
+
 /// Asks for the uid of a user's name. No answer if nobody is called that.
 pub(super) fn uid(name: String, answers: &mpsc::Sender<Lookup>) {
     spawn(answers, move || match users::uid_of(&name) {
@@ -91,10 +168,10 @@ const QUEUE: usize = 4096;
 /// Asks what is at the other end of the devices that are sent. Those that come in while one look at
 /// `/proc` is under way share the next: with many devices at once, a look for each would take
 /// longer than all of them matter.
-pub(super) fn peers(answers: &mpsc::Sender<Lookup>) -> mpsc::Sender<Link> {
+pub(super) fn peers(look: Look, answers: &mpsc::Sender<Lookup>) -> mpsc::Sender<Link> {
     let (devices, asked) = mpsc::channel(QUEUE);
     let (found, mut resolved) = mpsc::channel::<ResolvedPeers>(1);
-    tokio::spawn(peers::resolve_peers(asked, found));
+    tokio::spawn(peers::resolve_peers(asked, found, look));
     let answers = answers.clone();
     tokio::spawn(async move {
         while let Some(ResolvedPeers { edges, peers }) = resolved.recv().await {

@@ -143,7 +143,9 @@ impl State {
                 .id(&SourceName::container(name.as_str()))
                 .or_else(|| {
                     let short = name.get(..SHORT_ID).filter(|_| is_id(name))?;
-                    registry.id(&SourceName::container(short))
+                    registry.id(&SourceName::container(short)).or_else(|| {
+                        registry.lookup(Identity::Cgroup(self.cgroup_of_container(name)?))
+                    })
                 }),
             SourceRef::Cgroup(path) => {
                 let id =

@@ -46,6 +46,8 @@ impl State {
         self.config_loaded = Timestamp::now();
         self.exempt_all_or_not();
         self.look_users_up_again();
+        self.read_mapping(true);
+        self.groups.expire();
         self.look_at_all_devices();
         let adopted = self.adopt_cgroups();
         let what = adopted.err().map(|error| {
@@ -79,7 +81,7 @@ impl State {
                     .iter()
                     .find(|cgroup| cgroup.id == *id)
                     .is_none_or(|cgroup| {
-                        self.container_of(&cgroup.path).is_none() && !self.is_named_by_hand(*id)
+                        !self.is_container(&cgroup.path) && !self.is_named_by_hand(*id)
                     })
             })
             .collect();

@@ -113,6 +113,13 @@ impl State {
                 .map(|stat| (stat.name().to_owned(), self.kernel.counters.stat(*stat)))
                 .collect(),
             events_received: self.events_received,
+            processes: [
+                ("seen", self.processes.seen),
+                ("gone", self.processes.gone),
+                ("missed", self.processes.missed),
+            ]
+            .map(|(what, count)| (what.to_owned(), count))
+            .into(),
             tables: self
                 .tables(accounts.fallback_entries)
                 .into_iter()
@@ -144,6 +151,7 @@ impl State {
         let name = self.kernel.registry.name(id)?;
         let mut source = offline::summary(name, Some(id), account, &self.now());
         source.exempt = self.config.exempt(name).map(ToOwned::to_owned);
+        source.tenant = self.tenants.of(id).cloned();
         source.verdict = offline::gravest(
             self.verdicts
                 .iter()
@@ -178,6 +186,7 @@ impl State {
                     .into_iter()
                     .map(|identity| self.describe(identity))
                     .collect(),
+                containers: self.containers_of(id).collect(),
                 verdicts: held.collect(),
                 events: self.evidence.of(id, None),
                 replies: self.evidence.replies_of(id, None),
@@ -206,6 +215,7 @@ impl State {
             detail: SourceDetail {
                 summary: offline::summary(&name, None, &Account::new(), &self.now()),
                 identities: Vec::new(),
+                containers: Vec::new(),
                 verdicts: Vec::new(),
                 events: Vec::new(),
                 replies: Vec::new(),

@@ -14,6 +14,7 @@ use super::{
     audit, evidence,
     handle::{Handle, Request},
     lookup::Lookup,
+    processes::{SETTLE, Seen},
     start::{self, Options, RunError, Started},
     state::State,
 };
@@ -75,6 +76,7 @@ async fn guard(
         mut state,
         mut events,
         mut lookups,
+        mut seen,
     } = start::start(config, options)?;
     let (requests, mut asked) = mpsc::channel(64);
     let handle = Handle::new(requests, state.broadcast.clone());
@@ -121,12 +123,15 @@ async fn guard(
             Some(event) = links.recv() => state.on_link(event),
             Some(event) = cgroups.recv() => state.on_cgroup(event),
             Some(answer) = lookups.recv() => state.on_lookup(answer),
+            Some(attempt) = seen.recv() => state.on_seen(attempt),
             _ = tick.tick() => {
                 // What is counted by now is explained by events that came before.
                 state.take_events(&events.ready(EVENTS_BEFORE_TICK));
+                state.settle(&mut seen).await;
                 state.tick();
             }
             Some(request) = asked.recv() => {
+                state.settle(&mut seen).await;
                 let reloads = matches!(request, Request::Reload(..));
                 state.answer(request).await;
                 if reloads {
@@ -140,6 +145,7 @@ async fn guard(
                 })?;
                 state.take_events(&events);
             }
+            () = due(state.look_due()) => state.look_at_settling_devices(),
             () = due(state.completion_due()) => state.complete_a_device(),
             ended = &mut link_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
             ended = &mut cgroup_watch => return Err(broken(ended.map(|ended| ended.map_err(Into::into)))),
@@ -216,6 +222,9 @@ impl State {
     fn on_lookup(&mut self, answer: Lookup) {
         match answer {
             Lookup::User { uid, name } => self.on_user(uid, name),
+            Lookup::Groups { user, groups } => self.on_groups(user, groups),
+            Lookup::Container { path, answer } => self.on_container_name(&path, answer),
+            Lookup::Mapping { asked, read } => self.on_mapping(asked, read),
             Lookup::Subordinate { uid, range } => self.on_subordinate(uid, &range),
             Lookup::Uplinks(found) => self.on_uplinks(found),
             Lookup::Peers { links, peers } => self.on_peers(&links, peers),
@@ -223,32 +232,57 @@ impl State {
     }
 
     fn take_events(&mut self, events: &[Record]) {
-        self.events_received += events.len() as u64;
         for event in events {
             match event {
-                Record::Attempt(event) => self.on_event(event),
+                Record::Attempt(event) => {
+                    if let Some(seen) = self.processes.look_behind(event) {
+                        self.on_event(seen);
+                    }
+                }
                 Record::Reply(reply) => self.on_reply(reply),
             }
         }
     }
 
-    fn on_event(&mut self, event: &Event) {
+    /// The process behind an attempt was looked at.
+    fn on_seen(&mut self, seen: Seen) {
+        self.processes.came_back(&seen);
+        self.on_event(seen);
+    }
+
+    /// Waits a moment for the attempts whose processes are being looked at: what is decided now rests
+    /// on them.
+    async fn settle(&mut self, attempts: &mut mpsc::Receiver<Seen>) {
+        let all = async {
+            while self.processes.under_way > 0
+                && let Some(seen) = attempts.recv().await
+            {
+                self.on_seen(seen);
+            }
+        };
+        // If it takes longer, they come later.
+        drop(tokio::time::timeout(SETTLE, all).await);
+    }
+
+    fn on_event(&mut self, seen: Seen) {
+        self.events_received += 1;
+        let event = &seen.event;
         if event.source != NO_SOURCE {
-            self.keep_event(event.source, event);
+            self.keep_event(event.source, &seen);
             return;
         }
         let Some(identity) = identity_behind(event) else {
-            self.on_stray(event);
+            self.on_stray(&seen);
             return;
         };
         match self.kernel.registry.lookup(identity) {
-            Some(source) => self.keep_event(source, event),
+            Some(source) => self.keep_event(source, &seen),
             None => {
                 if self.on_newcomer(identity) {
                     // Whoever is its own name has got it by now.
                     match self.kernel.registry.lookup(identity) {
-                        Some(source) => self.keep_event(source, event),
-                        None => self.keep_waiting(identity, event),
+                        Some(source) => self.keep_event(source, &seen),
+                        None => self.keep_waiting(identity, seen),
                     }
                 }
             }
@@ -257,6 +291,7 @@ impl State {
 
     /// A mail server said no to somebody.
     fn on_reply(&mut self, reply: &ReplyEvent) {
+        self.events_received += 1;
         if let Some(reply) = evidence::readable_reply(reply, &self.now()) {
             self.record_reply(reply.0, &reply.1);
             self.hear(reply.0, &reply.1);
@@ -265,8 +300,8 @@ impl State {
     }
 
     /// A connection left the host that nobody accounts for.
-    fn on_stray(&mut self, event: &Event) {
-        let Some(stray) = evidence::readable(event, STRAY.to_owned(), &self.now()) else {
+    fn on_stray(&mut self, seen: &Seen) {
+        let Some(stray) = evidence::readable(seen, STRAY.to_owned(), &self.now()) else {
             return;
         };
         self.warn(
@@ -275,21 +310,21 @@ impl State {
                 "SMTP connections leave this host that belong to no source, the last one to {} port \
                  {} by a raw or packet socket of uid {}, or forwarded from a device that is no edge: \
                  find out who makes them (`flowguard events` shows them as {STRAY})",
-                stray.dst, stray.dport, event.uid
+                stray.dst, stray.dport, seen.event.uid
             )),
         );
         drop(self.broadcast.send(stray.clone()));
         self.evidence.add_stray(stray);
     }
 
-    pub(super) fn keep_event(&mut self, source: u32, event: &Event) {
+    pub(super) fn keep_event(&mut self, source: u32, seen: &Seen) {
         let name = self
             .kernel
             .registry
             .name(source)
             .map(full_name)
             .unwrap_or_default();
-        if let Some(event) = evidence::readable(event, name, &self.now()) {
+        if let Some(event) = evidence::readable(seen, name, &self.now()) {
             // Nobody need be following.
             drop(self.broadcast.send(event.clone()));
             self.evidence.add(source, event);
@@ -297,6 +332,7 @@ impl State {
     }
 
     async fn answer(&mut self, request: Request) {
+        self.find_tenants();
         // An asker that is gone does not need its answer.
         match request {
             Request::Status(reply) => drop(reply.send(self.status())),

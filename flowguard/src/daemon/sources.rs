@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use flowguard_common::{
     class::Class,
-    event::Event,
     source::Kind,
     verdict::{ACTION_ALLOW, Rate, VERDICT_EXEMPT},
 };
 
-use super::{lookup, state::State};
+use super::{lookup, processes::Seen, state::State};
 use crate::{
     identity::{
         cgroup_watch::CgroupEvent,
@@ -29,6 +28,7 @@ impl State {
         self.count_refusal(&registered);
         let id = registered?;
         self.exempt_or_not(id);
+        self.ask_groups(name);
         Ok(id)
     }
 
@@ -118,13 +118,13 @@ impl State {
 
     /// Keeps evidence for somebody who is about to get a name, within limits: whoever gets none
     /// must not fill our memory.
-    pub(super) fn keep_waiting(&mut self, identity: Identity, event: &Event) {
+    pub(super) fn keep_waiting(&mut self, identity: Identity, seen: Seen) {
         if self.waiting.len() >= WAITING && !self.waiting.contains_key(&identity) {
             return;
         }
         let events = self.waiting.entry(identity).or_default();
         if events.len() < WAITING_EVENTS {
-            events.push(*event);
+            events.push(seen);
         }
     }
 
@@ -236,10 +236,8 @@ impl State {
                     // As when systemd restarts a unit that an operator blocked.
                     self.register_identity(Identity::Cgroup(id), &by_hand);
                     self.cgroups.insert(id, path);
-                } else if let Some(name) = self.container_of(&path) {
-                    self.register_identity(Identity::Cgroup(id), &SourceName::container(name));
-                    self.cgroups.insert(id, path);
-                    self.settle_devices();
+                } else {
+                    self.note_container(&path, id);
                 }
             }
             CgroupEvent::Gone { id, .. } => self.forget_cgroup(id),
@@ -257,6 +255,7 @@ impl State {
     /// A cgroup is no container any more. Its namespace and its device still lead to it.
     pub(super) fn forget_cgroup(&mut self, id: u64) {
         self.cgroups.remove(&id);
+        self.forget_container(id);
         if let Err(error) = self.kernel.registry.forget(Identity::Cgroup(id)) {
             tracing::error!(cgroup = id, %error, "cannot forget a cgroup");
         }

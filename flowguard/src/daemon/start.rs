@@ -15,6 +15,7 @@ use super::{
     history,
     lookup::{self, Lookup},
     privilege::{self, MissingPrivilege},
+    processes::{Processes, Seen},
     state::{Host, State},
 };
 use crate::{
@@ -25,6 +26,8 @@ use crate::{
         cgroup_watch::CgroupWatchError,
         links::LinkError,
         netns::{self, NetnsError},
+        peers::find_peers,
+        taps::find_holders,
     },
     kernel::{
         self, EdgeMethod, EventReader, Kernel, KernelError, Loaded, Pins,
@@ -97,6 +100,7 @@ pub(super) struct Started {
     pub(super) state: State,
     pub(super) events: EventReader,
     pub(super) lookups: mpsc::Receiver<Lookup>,
+    pub(super) seen: mpsc::Receiver<Seen>,
 }
 
 /// Loads or adopts the guard and takes stock.
@@ -134,6 +138,10 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     let (store, store_warning) = history::open(&config.paths.state)?;
     let (broadcast, _) = broadcast::channel(FOLLOWER_LAG);
     let (lookups, answers) = mpsc::channel(64);
+    let (processes, seen) = Processes::start().map_err(|source| RunError::System {
+        action: "start a thread",
+        source,
+    })?;
     let now = Timestamp::now();
     let mut state = State {
         config_loaded: now,
@@ -152,7 +160,10 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         tally: Default::default(),
         patterns: Arc::new(RwLock::new(config.containers.clone())),
         evidence: Evidence::default(),
-        devices: Devices::new(lookup::peers(&lookups)),
+        devices: Devices::new(
+            lookup::peers(find_peers, &lookups),
+            lookup::peers(find_holders, &lookups),
+        ),
         vacancies: Default::default(),
         refusals: Default::default(),
         forgotten: None,
@@ -160,8 +171,12 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         verdicts: Default::default(),
         exempted: Default::default(),
         cgroups: Default::default(),
+        containers: Default::default(),
+        tenants: Default::default(),
+        groups: Default::default(),
         newcomers: Default::default(),
         waiting: Default::default(),
+        processes,
         asked: Default::default(),
         warnings: Default::default(),
         broadcast,
@@ -182,12 +197,14 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     reached(Step::CgroupsAdopted)?;
     state.look_users_up_again();
     state.remember_conduct();
+    state.read_mapping(true);
     // The first look is the baseline: whatever happens from now on is news.
     state.tick();
     Ok(Started {
         state,
         events,
         lookups: answers,
+        seen,
     })
 }
 

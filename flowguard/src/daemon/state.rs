@@ -4,17 +4,27 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
-use flowguard_common::{class::Class, event::Event, names::MAX_TRUSTED};
+use flowguard_common::{class::Class, names::MAX_TRUSTED};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc};
 
 use super::{
-    audit::RefusedOrders, devices::Devices, evidence::Evidence, judgement::Tally, lookup::Lookup,
-    tables::Refusals, vacancies::Vacancies, verdicts::InForce,
+    audit::RefusedOrders,
+    devices::Devices,
+    evidence::Evidence,
+    groups::Groups,
+    judgement::Tally,
+    lookup::Lookup,
+    mapping::Tenants,
+    naming::Containers,
+    processes::{Processes, Seen},
+    tables::Refusals,
+    vacancies::Vacancies,
+    verdicts::InForce,
 };
 use crate::{
     config::{Config, ContainerPatterns},
@@ -84,11 +94,19 @@ pub(super) struct State {
     pub(super) exempted: HashSet<u32>,
     /// Paths of registered cgroups.
     pub(super) cgroups: HashMap<u64, String>,
+    /// Containers by the paths of their cgroups.
+    pub(super) containers: Containers,
+    /// Whose sources are.
+    pub(super) tenants: Tenants,
+    /// Groups of users.
+    pub(super) groups: Groups,
     /// Unregistered identities seen at the last tick.
     pub(super) newcomers: BTreeSet<Identity>,
     /// First attempts of identities that are about to be registered: evidence that is to get
     /// their name.
-    pub(super) waiting: HashMap<Identity, Vec<Event>>,
+    pub(super) waiting: HashMap<Identity, Vec<Seen>>,
+    /// Who looks at the processes behind attempts.
+    pub(super) processes: Processes,
     /// Users whose name is being looked up.
     pub(super) asked: HashSet<u32>,
     /// What is wrong, by what it is about.
@@ -190,12 +208,6 @@ impl State {
             gateway_bits4: config.gateway.ipv4_prefix,
             gateway_bits6: config.gateway.ipv6_prefix,
         }
-    }
-
-    /// The display name of the container that a cgroup is.
-    pub(super) fn container_of(&self, path: &str) -> Option<String> {
-        let patterns = self.patterns.read().unwrap_or_else(PoisonError::into_inner);
-        patterns.matches(path).map(|found| found.display_name())
     }
 
     /// Notes what is wrong, or that it is well again.

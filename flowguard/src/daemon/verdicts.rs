@@ -47,6 +47,10 @@ impl State {
         self.sweep(&accounts, &now);
         self.register_newcomers(accounts.unregistered.keys().copied());
         self.warn_full_tables(accounts.fallback_entries);
+        self.ask_names_again();
+        self.read_mapping(false);
+        self.find_tenants();
+        self.look_groups_up_again();
         self.look_at_settling_devices();
         self.look_after_gateways();
         self.look_at_routes();
@@ -237,7 +241,11 @@ impl State {
         }
     }
 
-    fn reinstate(&mut self, record: &VerdictRecord, now: &Moment) -> Result<(), KernelError> {
+    pub(super) fn reinstate(
+        &mut self,
+        record: &VerdictRecord,
+        now: &Moment,
+    ) -> Result<(), KernelError> {
         let Some(name) = SourceName::parse(&record.source) else {
             return Ok(());
         };

@@ -7,8 +7,11 @@
 //! - [`cgroup`]: where cgroup2 is mounted, the ids of cgroups, the cgroup of a process;
 //!   [`cgroup_watch`]: cgroups as they appear and vanish (inotify);
 //! - [`links`]: network interfaces and addresses as they come and go (rtnetlink);
+//! - [`names`]: what container engines call their containers;
+//! - [`mapping`]: which customer a source is, by a panel's table;
 //! - [`netns`]: the cookies of network namespaces; [`peers`]: which namespace, and whose
-//!   processes, are behind a veth (`/proc`, `RTM_GETNSID`);
+//!   processes, are behind a veth (`/proc`, `RTM_GETNSID`); [`taps`]: which process holds a tap;
+//! - [`process`]: what is behind a connection (`/proc`);
 //! - [`routes`]: which interfaces lead to the world;
 //! - [`edge_owner`]: the name of the tenant behind an interface.
 //!
@@ -24,13 +27,17 @@ pub mod cgroup_watch;
 mod link_messages;
 mod link_table;
 pub mod links;
+pub mod mapping;
 mod mountinfo;
+pub mod names;
 pub mod netns;
 mod owner;
 pub mod peers;
+pub mod process;
 pub mod routes;
+pub mod taps;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod users;
 
-pub use owner::edge_owner;
+pub use owner::{ancestors, edge_owner};

@@ -25,7 +25,7 @@ pub fn edge_owner(
 }
 
 /// A cgroup's ancestors and itself, outermost first, without the root.
-fn ancestors(cgroup: &str) -> impl Iterator<Item = &str> {
+pub fn ancestors(cgroup: &str) -> impl Iterator<Item = &str> {
     let inner_slashes = cgroup.match_indices('/').map(|(at, _)| at).skip(1);
     inner_slashes
         .chain([cgroup.len()])

@@ -43,7 +43,12 @@ pub struct Peer {
     /// The cgroups of the processes in that namespace, each once, that of the lowest process id
     /// first, at most [`MAX_CGROUPS`].
     pub cgroups: Vec<String>,
+    /// The name of the VM that it is.
+    pub vm: Option<String>,
 }
+
+/// What looks interfaces up; blocking.
+pub type Look = fn(&[Link]) -> Result<HashMap<u32, Peer>, NetnsError>;
 
 /// What [`resolve_peers`] found.
 #[derive(Debug)]
@@ -56,14 +61,18 @@ pub struct ResolvedPeers {
 
 /// Looks up edges as they come in, until nobody sends or nobody listens. Those that come in while
 /// one look at `/proc` is under way share the next.
-pub async fn resolve_peers(mut edges: mpsc::Receiver<Link>, found: mpsc::Sender<ResolvedPeers>) {
+pub async fn resolve_peers(
+    mut edges: mpsc::Receiver<Link>,
+    found: mpsc::Sender<ResolvedPeers>,
+    look: Look,
+) {
     loop {
         let mut batch = Vec::new();
         if edges.recv_many(&mut batch, BATCH).await == 0 {
             return;
         }
         let asked = batch.clone();
-        let peers = spawn_blocking(move || find_peers(&asked))
+        let peers = spawn_blocking(move || look(&asked))
             .await
             .unwrap_or_else(|error| {
                 Err(NetnsError::Proc {
@@ -134,6 +143,7 @@ pub fn find_peers(edges: &[Link]) -> Result<HashMap<u32, Peer>, NetnsError> {
             netns_inode: namespace.inode,
             cookie,
             cgroups: cgroups(pids, namespace.inode),
+            vm: None,
         };
         peers.extend(edges.iter().map(|edge| (*edge, peer.clone())));
     }

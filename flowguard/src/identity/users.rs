@@ -4,9 +4,11 @@
 //! A lookup may ask a directory server and take seconds: call these functions from
 //! `tokio::task::spawn_blocking`, never from an async task.
 
+use std::ffi::CString;
+
 use nix::{
     errno::Errno,
-    unistd::{Gid, Group, Uid, User},
+    unistd::{Gid, Group, Uid, User, getgrouplist},
 };
 
 use crate::model::escape;
@@ -75,6 +77,35 @@ pub fn gid_of(text: &str) -> Result<Option<u32>, LookupError> {
     Ok(group
         .map(|group| Gid::as_raw(group.gid))
         .or_else(|| number_of(text)))
+}
+
+/// The names of a user's groups, the primary one first; those without a name as `#GID`, and none if
+/// there is no such user.
+///
+/// # Errors
+/// The name service failed.
+pub fn groups_of(user: &str) -> Result<Vec<String>, LookupError> {
+    let failed = |what, database, key: String| {
+        move |source| LookupError {
+            what,
+            database,
+            key,
+            source,
+        }
+    };
+    let account = absent(User::from_name(user));
+    let account = account.map_err(failed("user", "passwd", user.to_owned()))?;
+    let (Some(account), Ok(name)) = (account, CString::new(user)) else {
+        return Ok(Vec::new());
+    };
+    let gids = getgrouplist(&name, account.gid);
+    let gids = gids.map_err(failed("groups of user", "initgroups", user.to_owned()))?;
+    let names = gids.into_iter().map(|gid| {
+        let group = absent(Group::from_gid(gid));
+        let group = group.map_err(failed("group", "group", gid.to_string()))?;
+        Ok(group.map_or_else(|| format!("#{gid}"), |group| group.name))
+    });
+    names.collect()
 }
 
 /// Some name service modules report an unknown name as an error: see getpwnam(3), RETURN VALUE.
@@ -171,6 +202,14 @@ mod tests {
         ] {
             assert_eq!(uid_of(text), Ok(None), "{text:?}");
         }
+    }
+
+    #[test]
+    fn groups_have_names_and_begin_with_the_primary_one() {
+        let groups = groups_of("root").unwrap();
+        assert_eq!(groups.first().map(String::as_str), Some("root"));
+        assert_eq!(groups_of("no-such-user-here"), Ok(Vec::new()));
+        assert_eq!(groups_of("ro\0ot"), Ok(Vec::new()));
     }
 
     #[test]

@@ -87,6 +87,7 @@ pub fn summary(name: &SourceName, id: Option<u32>, account: &Account, now: &Mome
         name: name.name.clone(),
         id,
         exempt: None,
+        tenant: None,
         classes: account
             .iter()
             .map(|(class, counters)| (*class, Totals::from(*counters)))

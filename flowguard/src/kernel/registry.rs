@@ -85,6 +85,8 @@ pub struct Registry {
     ids: HashMap<SourceName, u32>,
     identities: HashMap<Identity, u32>,
     slots: Slots,
+    /// How often names and identities have changed.
+    revision: u64,
     ranges: Vec<UidRange>,
     /// Entries of each table of identities, and how many it holds.
     used: [u32; IDENTITIES],
@@ -118,6 +120,7 @@ impl Registry {
             ids: HashMap::new(),
             identities: HashMap::new(),
             slots: Slots::new(capacity(maps, MAP_FLOWS)? / FLOWS_PER_DEVICE),
+            revision: 0,
             ranges: Vec::new(),
             used: [0; IDENTITIES],
             room: [
@@ -187,6 +190,11 @@ impl Registry {
             count(&mut self.used, Identity::Uid(range.first), 1);
         }
         Ok(())
+    }
+
+    /// Another number than before if a source has another name or another identity.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Registered sources with their ids.
@@ -323,6 +331,7 @@ impl Registry {
             .map_err(KernelError::map(MAP_SOURCES))?;
         self.ids.insert(name.clone(), id);
         self.names.push(name);
+        self.revision += 1;
         Ok(id)
     }
 
@@ -341,6 +350,7 @@ impl Registry {
             known.clone_from(&name);
         }
         self.ids.insert(name, id);
+        self.revision += 1;
         Ok(())
     }
 
@@ -380,9 +390,11 @@ impl Registry {
                     .map_err(KernelError::map(MAP_ADDRS))?;
             }
         }
-        if self.identities.insert(identity, source).is_none() {
+        let before = self.identities.insert(identity, source);
+        if before.is_none() {
             count(&mut self.used, identity, 1);
         }
+        self.revision += u64::from(before != Some(source));
         Ok(())
     }
 
@@ -476,6 +488,7 @@ impl Registry {
             return Ok(());
         };
         count(&mut self.used, identity, -1);
+        self.revision += 1;
         match identity {
             Identity::Uid(uid) => self
                 .uids

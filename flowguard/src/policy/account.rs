@@ -379,3 +379,18 @@ fn outcomes(growth: &Growth, known: Fields) -> Outcomes {
         failed: sum(Counter::Refused, Counter::TimedOut),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_as_small_as_promised() {
+        // With a name of 32 bytes and ten counters: what docs/policy.md says.
+        assert!(
+            size_of::<Account>() + 32 + 40 <= 600,
+            "{}",
+            size_of::<Account>()
+        );
+    }
+}

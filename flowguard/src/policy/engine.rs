@@ -50,7 +50,7 @@ const SWEPT: usize = 64;
 ///
 /// # Memory
 ///
-/// About 700 bytes for every pair of source and class that was ever offered, and besides for those
+/// About 600 bytes for every pair of source and class that was ever offered, and besides for those
 /// that did something within the longest window what `history.rs` tells.
 #[derive(Debug)]
 pub struct Engine {

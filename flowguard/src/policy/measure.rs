@@ -235,7 +235,7 @@ const fn ratio(
 use Counter as C;
 
 /// Every measure. `docs/policy.md` tells what each means and where it is blind.
-static SPECS: [Spec; 34] = [
+static SPECS: [Spec; 36] = [
     count("attempts", &[C::Attempts], "attempts"),
     count("destinations", &[C::Destinations], "first contacts"),
     count("established", &[C::Established], "connections accepted"),
@@ -333,6 +333,19 @@ static SPECS: [Spec; 34] = [
         &[C::Encrypted],
         &[C::Established],
         "connections turned to TLS",
+    ),
+    // Both parts are counted when they are decided, so that sessions under way do not look plain.
+    ratio(
+        "tls-ratio",
+        &[C::Encrypted],
+        &[C::Encrypted, C::Messages, C::Later, C::Never],
+        "sessions that got that far turned to TLS",
+    ),
+    ratio(
+        "5xx-ratio",
+        &[C::Never],
+        &[C::Never, C::Messages],
+        "messages were refused for good",
     ),
     ratio(
         "retries",

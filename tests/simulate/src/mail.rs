@@ -105,11 +105,23 @@ fn session(quality: &Quality, rng: &mut Rng) -> (Vec<Step>, End) {
     let messages = 1 + rng.u32(0..quality.messages);
     let mut now = ROUND_TRIP + 3 * REPLY;
     let mut end = End::Done;
-    // The banner, the answer to EHLO, and that to STARTTLS: the last that can be read then.
-    let mut read = Replies {
-        ok: 2 + u64::from(encrypted),
-        ..Replies::default()
-    };
+    if encrypted {
+        // The banner, the answer to EHLO, and that to STARTTLS: the last that can be read.
+        let growth = Totals {
+            encrypted: 1,
+            replies: Replies {
+                ok: 3,
+                ..Replies::default()
+            },
+            ..Totals::default()
+        };
+        steps.push(Step {
+            after: now,
+            growth,
+            reply: None,
+        });
+    }
+    let mut read = Replies::default();
     for _ in 0..messages {
         now += 2 * REPLY;
         let no = refusal(quality, rng);
@@ -119,7 +131,7 @@ fn session(quality: &Quality, rng: &mut Rng) -> (Vec<Step>, End) {
         if encrypted {
             continue;
         }
-        read.ok += 1;
+        read.ok += 3;
         match no {
             None => {
                 read.ok += 2;
@@ -143,7 +155,6 @@ fn session(quality: &Quality, rng: &mut Rng) -> (Vec<Step>, End) {
         }
     }
     let growth = Totals {
-        encrypted: u64::from(encrypted),
         messages: read.more,
         replies: read,
         bytes: MESSAGE_BYTES * u64::from(messages),

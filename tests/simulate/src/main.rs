@@ -31,7 +31,7 @@ use report::Report;
 const FIRST_SEED: u64 = 1_000;
 
 /// Simpler policies, in the engine's own words.
-const BASELINES: [(&str, &str); 2] = [
+const BASELINES: [(&str, &str); 3] = [
     (
         "100 connections an hour",
         include_str!("../baselines/rate-100.toml"),
@@ -39,6 +39,10 @@ const BASELINES: [(&str, &str); 2] = [
     (
         "500 connections an hour",
         include_str!("../baselines/rate-500.toml"),
+    ),
+    (
+        "the sequential test alone",
+        include_str!("../baselines/sprt.toml"),
     ),
 ];
 

@@ -26,8 +26,11 @@ struct Row {
     /// By the gravest thing that was done.
     rungs: BTreeMap<Rung, usize>,
     rules: BTreeMap<String, usize>,
-    /// Of those that were stopped: connections until then; of the others, more than any number.
+    /// Of those that were stopped: direct connections until then, or submissions of those who make
+    /// no others; of those that were not, more than any number.
     until_stopped: Vec<u64>,
+    /// The same, of all classes.
+    until_stopped_all: Vec<u64>,
     stopped_within_a_day: usize,
 }
 
@@ -41,8 +44,13 @@ impl Row {
             *self.rules.entry(rule.clone()).or_default() += 1;
         }
         let stopped = fate.stopped_after;
-        self.until_stopped
-            .push(stopped.map_or(u64::MAX, |_| fate.passed));
+        let direct = match fate.kind {
+            Kind::StolenAccounts => fate.passed,
+            _ => fate.passed_direct,
+        };
+        let until = |passed| stopped.map_or(u64::MAX, |_| passed);
+        self.until_stopped.push(until(direct));
+        self.until_stopped_all.push(until(fate.passed));
         let in_time = |after: Millis| after <= DAY;
         self.stopped_within_a_day += usize::from(stopped.is_some_and(in_time));
     }
@@ -51,12 +59,8 @@ impl Row {
         self.rungs.range(rung..).map(|(_, count)| count).sum()
     }
 
-    /// The value that so many of a hundred do not exceed.
     fn percentile(&self, percent: usize) -> u64 {
-        let mut sorted = self.until_stopped.clone();
-        sorted.sort_unstable();
-        let rank = (sorted.len() * percent).div_ceil(100).max(1);
-        sorted.get(rank - 1).copied().unwrap_or(u64::MAX)
+        percentile(&self.until_stopped, percent)
     }
 
     fn share_in_time(&self) -> f64 {
@@ -88,8 +92,9 @@ impl Report {
             "found",
             "stopped",
             "within a day",
-            "connections until stopped: median",
+            "direct connections until stopped: median",
             "p99",
+            "of all classes: median",
             "by rule",
         ]);
         for (kind, row) in self.0.iter().filter(|(kind, _)| kind.is_infected()) {
@@ -102,6 +107,7 @@ impl Report {
                 format!("{:.1} %", row.share_in_time()),
                 count(row.percentile(50)),
                 count(row.percentile(99)),
+                count(percentile(&row.until_stopped_all, 50)),
                 rules(row),
             ]);
         }
@@ -160,7 +166,7 @@ impl Report {
                     let found = row.percentile(percent);
                     if found > most {
                         missed.push(format!(
-                            "{percent} % of `{}` are stopped within {most} connections: {}",
+                            "{percent} % of `{}` are stopped within {most} direct connections: {}",
                             kind.name(),
                             count(found)
                         ));
@@ -176,6 +182,14 @@ impl Report {
         }
         missed
     }
+}
+
+/// The value that so many of a hundred do not exceed.
+fn percentile(values: &[u64], percent: usize) -> u64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(u64::MAX)
 }
 
 fn table(head: &[&str]) -> Table {

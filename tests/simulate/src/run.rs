@@ -60,6 +60,8 @@ pub(crate) struct Fate {
     pub(crate) rule: Option<String>,
     /// Connections of the infection that passed until it was stopped, or to the end.
     pub(crate) passed: u64,
+    /// Of them, those of class direct.
+    pub(crate) passed_direct: u64,
     /// From the infection until it was stopped.
     pub(crate) stopped_after: Option<Millis>,
 }
@@ -134,6 +136,7 @@ impl Simulation {
             rung: None,
             rule: None,
             passed: 0,
+            passed_direct: 0,
             stopped_after: None,
         };
         Self {
@@ -221,7 +224,7 @@ impl Simulation {
         let (quality, retries) = (of.quality, of.retries && left > 0);
         let mut end = End::PutOff;
         if passed {
-            self.note_passed(tenant, flow);
+            self.note_passed(tenant, flow, class);
             let (steps, ended) = mail::connection(&quality, &mut self.rng);
             end = ended;
             for step in steps {
@@ -247,11 +250,12 @@ impl Simulation {
         }
     }
 
-    fn note_passed(&mut self, tenant: u32, flow: u8) {
+    fn note_passed(&mut self, tenant: u32, flow: u8, class: ClassName) {
         let fate = &mut self.fates[tenant as usize];
         // An infection is the second thing that runs there.
         if flow > 0 && fate.stopped_after.is_none() {
             fate.passed += 1;
+            fate.passed_direct += u64::from(class == ClassName::Direct);
         }
     }
 

@@ -4,6 +4,8 @@ use std::{
     fs::OpenOptions,
     net::{IpAddr, SocketAddrV4, SocketAddrV6},
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -23,6 +25,9 @@ use nix::{
 const TAGS: (u16, u16) = (0x8100, 0x88a8);
 /// Source address of made frames.
 const OWN_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+/// How long there may be no room for a packet.
+const NO_ROOM: Duration = Duration::from_secs(30);
 
 /// A way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -110,10 +115,14 @@ impl Sender {
                 }
                 frame.extend(self.ethertype().to_be_bytes());
                 frame.extend(packet);
-                sent(sendto(fd, &frame, &self.link()?, MsgFlags::empty()))
+                let link = self.link()?;
+                sent(|| sendto(fd, &frame, &link, MsgFlags::empty()))
             }
-            Via::Datagram => sent(sendto(fd, packet, &self.link()?, MsgFlags::empty())),
-            Via::Tun => sent(write(&self.fd, packet)),
+            Via::Datagram => {
+                let link = self.link()?;
+                sent(|| sendto(fd, packet, &link, MsgFlags::empty()))
+            }
+            Via::Tun => sent(|| write(&self.fd, packet)),
         }
     }
 
@@ -156,17 +165,25 @@ fn send_to_ip(fd: RawFd, bytes: &[u8], towards: IpAddr) -> Result<()> {
     match towards {
         IpAddr::V4(ip) => {
             let address = SockaddrIn::from(SocketAddrV4::new(ip, 0));
-            sent(sendto(fd, bytes, &address, MsgFlags::empty()))
+            sent(|| sendto(fd, bytes, &address, MsgFlags::empty()))
         }
         IpAddr::V6(ip) => {
             let address = SockaddrIn6::from(SocketAddrV6::new(ip, 0, 0, 0));
-            sent(sendto(fd, bytes, &address, MsgFlags::empty()))
+            sent(|| sendto(fd, bytes, &address, MsgFlags::empty()))
         }
     }
 }
 
-fn sent(result: nix::Result<usize>) -> Result<()> {
-    result.map(drop).context("a packet cannot be sent")
+/// Sends, and again where the other end of the device has no room at the moment, as on a machine that
+/// is slow to take packets.
+fn sent(send: impl Fn() -> nix::Result<usize>) -> Result<()> {
+    let deadline = Instant::now() + NO_ROOM;
+    loop {
+        match send() {
+            Err(Errno::ENOBUFS) if Instant::now() < deadline => thread::yield_now(),
+            result => return result.map(drop).context("a packet cannot be sent"),
+        }
+    }
 }
 
 /// Frames go straight to the device (packet(7)), past the sender's own queues and filters, and

@@ -22,6 +22,7 @@ mod gateway;
 mod harness;
 mod history;
 mod hostile;
+mod identity;
 mod lifecycle;
 mod mail;
 mod order;

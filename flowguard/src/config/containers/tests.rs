@@ -10,11 +10,30 @@ use crate::config::Config;
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 fn patterns(patterns: &[&str]) -> ContainerPatterns {
-    let mut all = ContainerPatterns::default();
+    let mut all = engine(None);
     for pattern in patterns {
-        all.add("engine", pattern).unwrap();
+        all.add(pattern).unwrap();
     }
     all
+}
+
+fn engine(called: Option<&str>) -> ContainerPatterns {
+    let mut all = ContainerPatterns::default();
+    all.add_engine(Engine {
+        name: "engine".to_owned(),
+        tellers: Vec::new(),
+        called: called.map(ToOwned::to_owned),
+    });
+    all
+}
+
+#[test]
+fn units_are_called_after_themselves() {
+    let mut units = engine(Some("{name}.service"));
+    units.add("/system.slice/{name}.service").unwrap();
+    let found = units.matches("/system.slice/web\\x2dshop.service").unwrap();
+    assert_eq!(found.display_name(), "web-shop.service");
+    assert_eq!(units.matches("/system.slice/web.service/inner"), None);
 }
 
 fn shipped() -> &'static ContainerPatterns {
@@ -77,7 +96,9 @@ fn shipped_patterns_know_the_engines() {
     ] {
         let path = path.replace("ID", ID);
         let found = shipped.matches(&path);
-        let found = found.as_ref().map(|m| (m.engine, m.display_name()));
+        let found = found
+            .as_ref()
+            .map(|m| (m.engine.name.as_str(), m.display_name()));
         assert_eq!(found, Some((engine, name.to_owned())), "{path}");
     }
 }
@@ -140,11 +161,11 @@ fn malformed_patterns_are_refused() {
         "/**/a/**/{id}",
         "/**",
     ] {
-        let error = ContainerPatterns::default().add("e", bad).unwrap_err();
+        let error = ContainerPatterns::default().add(bad).unwrap_err();
         assert!(error.to_string().starts_with(&format!("`{bad}` is no")));
     }
     let long = format!("/{}{{id}}", "a".repeat(MAX_PATTERN));
-    assert!(ContainerPatterns::default().add("e", &long).is_err());
+    assert!(ContainerPatterns::default().add(&long).is_err());
 }
 
 #[test]
@@ -156,8 +177,13 @@ fn display_names_are_readable() {
         (r"\x0a\xff\xg\x2é", r"\x0a\xff\xg\x2é"),
     ] {
         let id = id.to_owned();
+        let engine = Engine {
+            name: "engine".to_owned(),
+            tellers: Vec::new(),
+            called: None,
+        };
         let found = ContainerMatch {
-            engine: "engine",
+            engine: &engine,
             id,
         };
         assert_eq!(found.display_name(), expected);
@@ -202,13 +228,13 @@ proptest! {
     fn any_pattern_compiles_or_is_refused(pattern in r"/([*{}a-z\\.+()\[\]?^$|-]|\{id\}|\{name\}|/){0,40}") {
         // Whatever stands in a pattern besides wildcards means itself.
         let plain = pattern.replace(['*', '{', '}'], "");
-        let mut patterns = ContainerPatterns::default();
-        if patterns.add("engine", &format!("{plain}/{{name}}")).is_ok() {
+        let mut patterns = engine(None);
+        if patterns.add(&format!("{plain}/{{name}}")).is_ok() {
             let path = format!("{plain}/x");
             prop_assert_eq!(patterns.matches(&path).map(|found| found.id), Some("x".to_owned()));
         }
         // What is translated is always a regular expression.
-        prop_assert!(ContainerPatterns::default().add("engine", &pattern).is_ok()
+        prop_assert!(engine(None).add(&pattern).is_ok()
             == translate(&pattern).is_ok());
     }
 }

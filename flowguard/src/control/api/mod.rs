@@ -21,7 +21,7 @@ pub use self::{
         Comparison, Hit, Judged, Measured, Outcome, Recommendation, Skipped, SkippedLine, Stretch,
         Tried,
     },
-    source::{Event, FollowLine, Process, Reply, Source, SourceDetail},
+    source::{ContainerInfo, Event, FollowLine, Process, Reply, Source, SourceDetail},
     status::{Decided, Status, TableUse},
     verdict::{ActionName, Bound, Ended, Likelihood, Limit, Observation, StepInfo, VerdictRecord},
 };

@@ -1,11 +1,12 @@
 //! Sources, and what was seen of them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::verdict::VerdictRecord;
+use crate::identity::{mapping::Tenant, names::Container, process::Details};
 use crate::model::{ClassName, Totals};
 
 /// An element of `GET /v1/sources`.
@@ -21,6 +22,9 @@ pub struct Source {
     pub id: Option<u32>,
     /// Exempt by a rule of the configuration; the rule's name.
     pub exempt: Option<String>,
+    /// Whose it is, by the table of customers.
+    #[serde(default)]
+    pub tenant: Option<Tenant>,
     /// Counters by class.
     pub classes: BTreeMap<ClassName, Totals>,
     /// Time of the last attempt.
@@ -75,6 +79,21 @@ pub struct Process {
     pub uid: u32,
     /// Name of the thread, unescaped.
     pub comm: String,
+    /// What it was when it was looked at, right after the attempt; empty: it was gone.
+    #[serde(flatten, default)]
+    pub details: Arc<Details>,
+}
+
+/// A container, as its engine knows it. All of it is unescaped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerInfo {
+    /// The engine, by the name of its section `[[container]]`.
+    pub engine: String,
+    /// The engine's id for it.
+    pub id: String,
+    /// What the engine says.
+    #[serde(flatten)]
+    pub container: Container,
 }
 
 /// `GET /v1/sources/{source}`.
@@ -86,6 +105,9 @@ pub struct SourceDetail {
     /// Kernel identities that lead to the source: `uid 1001`, `cgroup 4711 /docker/…`,
     /// `netns 17`, `edge veth0`.
     pub identities: Vec<String>,
+    /// The containers that lead to it, as their engines know them.
+    #[serde(default)]
+    pub containers: Vec<ContainerInfo>,
     /// Its verdicts, newest first, past ones included.
     pub verdicts: Vec<VerdictRecord>,
     /// Its last attempts, newest first.

@@ -44,6 +44,10 @@ pub struct Status {
     pub kernel: BTreeMap<String, u64>,
     /// Events of the kernel that this daemon took in.
     pub events_received: u64,
+    /// Processes behind attempts: `seen`, `gone` before they were looked at, `missed` since too many
+    /// came at once.
+    #[serde(default)]
+    pub processes: BTreeMap<String, u64>,
     /// How full the kernel's tables are.
     pub tables: BTreeMap<String, TableUse>,
     /// What rules asked for since this daemon started, by action: what enforcement did, or in

@@ -45,6 +45,7 @@ fn a_named_namespace_is_found_without_processes() {
             netns_inode: inode(&container),
             cookie: container.run(|| own_cookie().unwrap()),
             cgroups: Vec::new(),
+            vm: None,
         };
         assert!(expected.cookie.is_some());
         assert_eq!(peers, HashMap::from([(edge.ifindex, expected)]));
@@ -71,6 +72,7 @@ fn the_processes_in_a_namespace_tell_its_cgroups() {
             netns_inode: inode(&container),
             cookie: container.run(|| own_cookie().unwrap()),
             cgroups: vec![format!("{}/a", top.path()), format!("{}/b", top.path())],
+            vm: None,
         };
         assert_eq!(peers, HashMap::from([(edge.ifindex, expected)]));
     });
@@ -118,7 +120,7 @@ fn edges_that_come_together_are_looked_up_together() {
             edges.send(edge.clone()).await.unwrap();
         }
         let (found, mut answers) = mpsc::channel(8);
-        let running = tokio::spawn(resolve_peers(asked, found));
+        let running = tokio::spawn(resolve_peers(asked, found, find_peers));
         let answer = tokio::time::timeout(DEADLINE, answers.recv()).await;
         let answer = answer.unwrap().unwrap();
         assert_eq!(answer.edges, [first.clone(), second.clone()]);

@@ -42,7 +42,7 @@ fn main() -> ExitCode {
             ExitCode::from(Stop::exit_code(signal))
         }
         Ok(Err((Some(Stop::Deadline), error))) => {
-            let limit = watch::DEADLINE.as_secs();
+            let limit = watch::deadline().as_secs();
             screen.remark(&format!(
                 "demo: failed: it was not done after {limit} s: {error:#}"
             ));

@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use flowguard_tests::wait::patience;
 use nix::sys::signal::Signal;
 use tokio::{
     runtime,
@@ -22,8 +23,12 @@ use tokio::{
     time::timeout,
 };
 
-/// How long the demo may take, whatever happens.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// How long the demo may take, whatever happens; longer where everything takes longer.
+pub(crate) fn deadline() -> Duration {
+    const DEADLINE: Duration = Duration::from_secs(30);
+    // Nonsense is complained of by whoever waits for something.
+    DEADLINE * patience().unwrap_or(1)
+}
 /// How long a Ctrl-C that has ended one of our processes may take to get to us as well.
 const NEARLY_AT_ONCE: Duration = Duration::from_millis(200);
 /// What a person, a service manager or a closed terminal sends.
@@ -39,7 +44,7 @@ const SIGNALS: [Signal; 4] = [
 pub(crate) enum Stop {
     /// This signal.
     Signal(Signal),
-    /// [`DEADLINE`].
+    /// [`deadline`].
     Deadline,
 }
 
@@ -96,7 +101,7 @@ impl Watch {
                     });
                     first.map_or(Poll::Pending, Poll::Ready)
                 });
-                timeout(DEADLINE, any)
+                timeout(deadline(), any)
                     .await
                     .map_or(Stop::Deadline, Stop::Signal)
             });

@@ -13,7 +13,7 @@ use flowguard_tests::{
     mta::{ADDRESS, MAILBOX, Postfix},
     process::Finished,
     sink::Sink,
-    wait::{SOON, until},
+    wait::{SOON, patience, until},
 };
 
 use super::{Root, VM, WEB, guard};
@@ -217,6 +217,7 @@ fn bypass_23_a_whole_smtp_session() -> Result<()> {
 
 /// One message, by a connection to port 2525.
 fn swaks(root: &Root, body: &str) -> Result<Finished> {
+    let timeout = (2 * patience()?).to_string();
     let args = [
         "--server",
         ADDRESS,
@@ -225,7 +226,7 @@ fn swaks(root: &Root, body: &str) -> Result<Finished> {
         "--to",
         MAILBOX,
         "--timeout",
-        "2",
+        &timeout,
         "--from",
         "shop@tenant.test",
         "--helo",

@@ -31,6 +31,7 @@ fn source() -> api::Source {
         name: "alice".to_owned(),
         id: Some(7),
         exempt: None,
+        tenant: None,
         classes: BTreeMap::from([(
             ClassName::Direct,
             Totals {
@@ -74,6 +75,7 @@ fn status() -> api::Status {
         totals: BTreeMap::new(),
         kernel: BTreeMap::new(),
         events_received: 0,
+        processes: Default::default(),
         tables: BTreeMap::new(),
         decided: Default::default(),
         warnings: Vec::new(),
@@ -123,6 +125,7 @@ async fn daemon(mut requests: mpsc::Receiver<Request>, orders: mpsc::UnboundedSe
                 drop(reply.send(known(&source_ref).map(|()| api::SourceDetail {
                     summary: source(),
                     identities: vec![source_ref.to_string()],
+                    containers: Vec::new(),
                     verdicts: Vec::new(),
                     events: Vec::new(),
                     replies: Vec::new(),
