@@ -105,14 +105,14 @@ impl State {
     }
 
     fn record_now(&mut self, accounts: &Accounts, now: &Moment) {
-        let registry = &self.kernel.registry;
+        let (registry, tenants) = (&self.kernel.registry, &self.tenants);
         let standings = accounts.registered.iter().filter_map(|(id, account)| {
             let name = registry.name(*id)?;
             let active = account.iter().filter(|(_, counters)| counters.attempts > 0);
             Some(active.map(move |(class, counters)| Standing {
                 id: *id,
                 name,
-                package: None,
+                package: tenants.package_of(*id),
                 class: *class,
                 totals: (*counters).into(),
             }))

@@ -1,6 +1,7 @@
 //! `flowguard policy`: what rules say, and what they would have done.
 
 mod check;
+mod outcome;
 mod recommend;
 mod replay;
 
