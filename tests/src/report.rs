@@ -234,14 +234,14 @@ pub struct Limit {
 }
 
 /// One observation a verdict rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Observation {
     /// What was measured.
     pub what: String,
     /// Its value.
-    pub value: u64,
+    pub value: f64,
     /// The rule's limit.
-    pub limit: u64,
+    pub limit: f64,
     /// The window, seconds.
     pub window_seconds: u64,
 }

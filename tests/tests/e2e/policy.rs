@@ -41,7 +41,10 @@ fn enforce_mode_stops_a_fan_out_and_explains_it() -> Result<()> {
         (&*verdict.by, &*verdict.mode, &*verdict.class),
         ("policy", "enforce", "direct")
     );
-    for (what, limit, values) in [("attempts", 30, 30..=30), ("destinations", 20, 20..=25)] {
+    for (what, limit, values) in [
+        ("attempts", 30.0, 30.0..=30.0),
+        ("destinations", 20.0, 20.0..=25.0),
+    ] {
         let seen = verdict.observations.iter().find(|o| o.what == what);
         let seen = seen.with_context(|| format!("no {what}: {verdict:?}"))?;
         assert!(values.contains(&seen.value), "{seen:?}");
