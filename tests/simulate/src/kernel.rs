@@ -139,3 +139,80 @@ pub(crate) type Accounts = [Account; 3];
 pub(crate) fn index(class: ClassName) -> usize {
     flowguard_common::class::Class::from(class) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+    use flowguard_common::verdict::{ACTION_BLOCK, ACTION_NEW_DESTINATIONS, VerdictKey};
+
+    use super::*;
+
+    fn servers(count: usize) -> Vec<Server> {
+        let mut rng = Rng::with_seed(1);
+        let mut servers: Vec<_> = (0..10 * count).map(|_| Server::small(&mut rng)).collect();
+        servers.sort_unstable();
+        servers.dedup();
+        servers.truncate(count);
+        servers
+    }
+
+    fn verdict(action: u32, expires_ns: u64) -> Verdict {
+        Verdict {
+            key: VerdictKey {
+                source: 0,
+                class: 0,
+            },
+            action,
+            flags: 0,
+            expires_ns,
+            rate: Rate {
+                interval_ns: nanoseconds(EPOCH),
+                burst: 2,
+            },
+            record: 0,
+        }
+    }
+
+    #[test]
+    fn a_server_is_a_first_contact_once_an_hour() {
+        let mut account = Account::default();
+        for server in servers(20) {
+            assert!(account.attempt(server, 0));
+            assert!(account.attempt(server, 1));
+        }
+        let first = account.totals().destinations;
+        // Some servers may share a bit.
+        assert!((18..=20).contains(&first), "{first}");
+        for server in servers(20) {
+            account.attempt(server, EPOCH);
+        }
+        assert_eq!(account.totals().destinations, 2 * first);
+        assert_eq!(account.totals().attempts, 60);
+    }
+
+    #[test]
+    fn verdicts_hold_until_their_time() {
+        let mut account = Account::default();
+        account.judge(Some(verdict(ACTION_BLOCK, nanoseconds(1_000))));
+        let [server] = servers(1)[..] else {
+            panic!("no server")
+        };
+        assert!(!account.attempt(server, 999));
+        assert!(account.attempt(server, 1_000));
+        assert_eq!(
+            (account.totals().denied, account.totals().destinations),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn known_servers_stay_open() {
+        let mut account = Account::default();
+        let servers = servers(20);
+        assert!(account.attempt(servers[0], 0));
+        account.judge(Some(verdict(ACTION_NEW_DESTINATIONS, 0)));
+        let passed = servers.iter().filter(|server| account.attempt(**server, 1));
+        // The known one, the burst, and perhaps one that shares the known one's bit.
+        assert!((3..=4).contains(&passed.count()));
+    }
+}

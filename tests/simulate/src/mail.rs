@@ -182,3 +182,35 @@ fn refusal(quality: &Quality, rng: &mut Rng) -> Option<&'static str> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_connection_has_one_outcome() {
+        let quality = Quality {
+            silent: 0.2,
+            refused: 0.2,
+            tls: 0.5,
+            unknown_user: 0.1,
+            greylisted: 0.1,
+            rejected: 0.1,
+            messages: 1,
+        };
+        let mut rng = Rng::with_seed(1);
+        let (mut outcomes, mut sessions, mut decided) = (0, 0, 0);
+        for _ in 0..10_000 {
+            for step in connection(&quality, &mut rng).0 {
+                let grown = step.growth;
+                outcomes += grown.refused + grown.timed_out + grown.established;
+                sessions += grown.established;
+                let said = grown.messages + grown.replies.later + grown.replies.never;
+                decided += said + grown.encrypted;
+            }
+        }
+        assert_eq!(outcomes, 10_000);
+        assert_eq!(sessions, decided, "each is plain or not");
+        assert!((5_800..6_200).contains(&sessions), "{sessions}");
+    }
+}

@@ -8,8 +8,10 @@ mod flow;
 mod kernel;
 mod kinds;
 mod mail;
+mod population;
 mod report;
 mod run;
+mod slab;
 mod world;
 
 use std::{

@@ -213,3 +213,58 @@ fn rules(row: &Row) -> String {
     let named = rules.iter().map(|(rule, count)| format!("{rule} {count}"));
     named.collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fate(kind: Kind, rung: Option<Rung>, passed: u64) -> Fate {
+        Fate {
+            kind,
+            rung,
+            rule: rung.map(|_| "rule".to_owned()),
+            passed,
+            passed_direct: passed,
+            stopped_after: (rung >= Some(Rung::Blocked)).then_some(1),
+        }
+    }
+
+    fn missed(fates: &[Fate]) -> Vec<String> {
+        let mut report = Report::default();
+        report.take(fates);
+        report.missed()
+    }
+
+    #[test]
+    fn what_is_promised_is_held_to() {
+        let honest = vec![fate(Kind::Shop, None, 0); 2_000];
+        let bots = |passed| vec![fate(Kind::FastDirect, Some(Rung::Blocked), passed); 10];
+        assert!(missed(&[honest.clone(), bots(20)].concat()).is_empty());
+        // Too late, by half of them and by all.
+        assert_eq!(missed(&[honest.clone(), bots(21)].concat()).len(), 1);
+        assert_eq!(missed(&[honest.clone(), bots(61)].concat()).len(), 2);
+        let never = fate(Kind::FastDirect, Some(Rung::Slowed), 5);
+        assert_eq!(missed(&[never]).len(), 3, "nor is anybody honest");
+
+        let blocked = [
+            honest.clone(),
+            vec![fate(Kind::Shop, Some(Rung::Blocked), 0)],
+        ]
+        .concat();
+        let [why] = &missed(&blocked)[..] else {
+            panic!("{:?}", missed(&blocked))
+        };
+        assert!(why.contains("1 of 2001 (shop)"), "{why}");
+        let slowed = vec![fate(Kind::Shop, Some(Rung::Slowed), 0); 2];
+        assert!(missed(&[honest.clone(), slowed].concat()).is_empty());
+        let slowed = vec![fate(Kind::Shop, Some(Rung::Slowed), 0); 3];
+        assert_eq!(missed(&[honest, slowed].concat()).len(), 1);
+    }
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        assert_eq!(percentile(&[3, 1, 2, 4], 50), 2);
+        assert_eq!(percentile(&[3, 1, 2, 4], 99), 4);
+        assert_eq!(percentile(&[], 50), u64::MAX);
+    }
+}

@@ -24,8 +24,10 @@ use flowguard_common::{
 use crate::{
     flow::Flow,
     kernel::{Accounts, index, nanoseconds},
-    kinds::{END, Kind, Tenant, population},
+    kinds::Kind,
     mail::{self, End, Millis},
+    population::{END, Tenant, population},
+    slab::Slab,
     world::Server,
 };
 
@@ -94,29 +96,6 @@ struct Simulation {
     /// Whose counters changed since the last tick.
     changed: BTreeSet<(u32, ClassName)>,
     engine: Engine,
-}
-
-/// Steps that are to come, by number.
-#[derive(Default)]
-struct Slab {
-    steps: Vec<(mail::Step, Server)>,
-    free: Vec<u32>,
-}
-
-impl Slab {
-    fn keep(&mut self, step: (mail::Step, Server)) -> u32 {
-        if let Some(slot) = self.free.pop() {
-            self.steps[slot as usize] = step;
-            return slot;
-        }
-        self.steps.push(step);
-        (self.steps.len() - 1) as u32
-    }
-
-    fn take(&mut self, slot: u32) -> (mail::Step, Server) {
-        self.free.push(slot);
-        self.steps[slot as usize]
-    }
 }
 
 /// What a policy makes of the population of a seed.
