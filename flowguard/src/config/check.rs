@@ -80,12 +80,8 @@ impl<'a> Checker<'a> {
         min: i64,
         max: i64,
     ) -> Option<T> {
-        let number = *value.get_ref();
-        let result = (min..=max)
-            .contains(&number)
-            .then_some(number)
-            .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| format!("{number} is out of range: write {min} to {max}"));
+        let convert = |number| T::try_from(number).ok();
+        let result = within(*value.get_ref(), min, max, convert);
         self.accept(key, value, result)
     }
 
@@ -97,11 +93,7 @@ impl<'a> Checker<'a> {
         min: f64,
         max: f64,
     ) -> Option<f64> {
-        let number = *value.get_ref();
-        let result = (min..=max)
-            .contains(&number)
-            .then_some(number)
-            .ok_or_else(|| format!("{number} is out of range: write {min} to {max}"));
+        let result = within(*value.get_ref(), min, max, Some);
         self.accept(key, value, result)
     }
 
@@ -336,6 +328,20 @@ impl<'a> Checker<'a> {
             .collect();
         Globs::new(&globs).ok()
     }
+}
+
+/// A number between two bounds, as somebody else wants it.
+fn within<N: Copy + Display + PartialOrd, T>(
+    number: N,
+    min: N,
+    max: N,
+    convert: impl FnOnce(N) -> Option<T>,
+) -> Result<T, String> {
+    (min..=max)
+        .contains(&number)
+        .then_some(number)
+        .and_then(convert)
+        .ok_or_else(|| format!("{number} is out of range: write {min} to {max}"))
 }
 
 fn smarthost(text: &str) -> Result<SocketAddr, String> {

@@ -117,9 +117,14 @@ pub fn action_name(verdict: &Verdict, now: &Moment) -> Option<ActionName> {
     if verdict.is_expired(now.boot_ns()) {
         return None;
     }
+    action_of(verdict.action)
+}
+
+/// The action that a number of the kernel stands for; none: an unknown one, which lets pass.
+pub fn action_of(number: u32) -> Option<ActionName> {
     ActionName::ALL
         .into_iter()
-        .find(|action| kernel_action(*action) == verdict.action)
+        .find(|action| kernel_action(*action) == number)
 }
 
 /// The kernel's number for an action. A notice never comes here: the kernel is told nothing of it.

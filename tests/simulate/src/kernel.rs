@@ -54,18 +54,7 @@ impl Account {
 
     /// Its counters, to be changed by what happens after an attempt.
     pub(crate) fn grow(&mut self, growth: &Totals) {
-        let (all, more) = (&mut self.totals, growth);
-        all.established += more.established;
-        all.refused += more.refused;
-        all.timed_out += more.timed_out;
-        all.bytes += more.bytes;
-        all.messages += more.messages;
-        all.encrypted += more.encrypted;
-        all.open_ms += more.open_ms;
-        all.replies.ok += more.replies.ok;
-        all.replies.more += more.replies.more;
-        all.replies.later += more.replies.later;
-        all.replies.never += more.replies.never;
+        self.totals += *growth;
     }
 
     /// Puts a verdict in force, or none.

@@ -59,10 +59,6 @@ impl Row {
         self.rungs.range(rung..).map(|(_, count)| count).sum()
     }
 
-    fn percentile(&self, percent: usize) -> u64 {
-        percentile(&self.until_stopped, percent)
-    }
-
     fn share_in_time(&self) -> f64 {
         100.0 * self.stopped_within_a_day as f64 / self.tenants.max(1) as f64
     }
@@ -105,8 +101,8 @@ impl Report {
                 row.at_least(Rung::Slowed).to_string(),
                 stopped.to_string(),
                 format!("{:.1} %", row.share_in_time()),
-                count(row.percentile(50)),
-                count(row.percentile(99)),
+                count(percentile(&row.until_stopped, 50)),
+                count(percentile(&row.until_stopped, 99)),
                 count(percentile(&row.until_stopped_all, 50)),
                 rules(row),
             ]);
@@ -163,7 +159,7 @@ impl Report {
         for (kind, row) in self.0.iter().filter(|(kind, _)| kind.is_infected()) {
             if kind.is_fast() {
                 for (percent, most) in [(50, MEDIAN), (99, P99)] {
-                    let found = row.percentile(percent);
+                    let found = percentile(&row.until_stopped, percent);
                     if found > most {
                         missed.push(format!(
                             "{percent} % of `{}` are stopped within {most} direct connections: {}",

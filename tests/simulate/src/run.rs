@@ -9,16 +9,13 @@ use std::{
 
 use fastrand::Rng;
 use flowguard::{
-    control::api::ActionName,
+    kernel::offline,
     model::{ClassName, SourceName},
     policy::{Engine, Fields, Finding, Heard, Origin, Policy, RuleAction, Sample, Standing},
 };
 use flowguard_common::{
     class::CLASSES,
-    verdict::{
-        ACTION_BLOCK, ACTION_LIMIT, ACTION_NEW_DESTINATIONS, ACTION_REDIRECT, ACTION_SEVER, Rate,
-        Verdict, VerdictKey,
-    },
+    verdict::{ACTION_BLOCK, ACTION_SEVER, Rate, Verdict, VerdictKey},
 };
 
 use crate::{
@@ -266,7 +263,7 @@ impl Simulation {
                 totals: *account.totals(),
                 known: Fields::ALL,
                 exempt: false,
-                verdict: account.verdict(now).map(standing),
+                verdict: account.verdict(now).and_then(standing),
                 package: None,
                 groups: &[],
             }
@@ -286,7 +283,7 @@ impl Simulation {
             };
             let verdict = Verdict {
                 key,
-                action: number(action),
+                action: offline::kernel_action(action.name()),
                 flags: 0,
                 expires_ns: nanoseconds(now) + finding.duration.as_nanos() as u64,
                 rate: action.rate().unwrap_or(Rate::UNLIMITED),
@@ -335,26 +332,9 @@ fn rung(action: Option<RuleAction>) -> Rung {
     }
 }
 
-fn number(action: RuleAction) -> u32 {
-    match action {
-        RuleAction::Limit(_) => ACTION_LIMIT,
-        RuleAction::NewDestinations(_) => ACTION_NEW_DESTINATIONS,
-        RuleAction::Redirect => ACTION_REDIRECT,
-        RuleAction::Block => ACTION_BLOCK,
-        RuleAction::Sever => ACTION_SEVER,
-    }
-}
-
-fn standing(verdict: &Verdict) -> Standing {
-    let action = match verdict.action {
-        ACTION_LIMIT => ActionName::Limit,
-        ACTION_NEW_DESTINATIONS => ActionName::NewDestinations,
-        ACTION_REDIRECT => ActionName::Redirect,
-        ACTION_SEVER => ActionName::Sever,
-        _ => ActionName::Block,
-    };
-    Standing {
-        action,
+fn standing(verdict: &Verdict) -> Option<Standing> {
+    Some(Standing {
+        action: offline::action_of(verdict.action)?,
         by_hand: false,
-    }
+    })
 }
