@@ -111,16 +111,24 @@ impl Store {
         if self.file.is_some() && self.file == file_at(&path) && log_is_there {
             return Ok(());
         }
-        let was_open = self.file.take().is_some();
-        // Closed first: it removes its companions by their names.
-        self.db = Self::in_memory()?.db;
-        let (opened, how) = Self::open(&path)?;
-        (self.db, self.file) = (opened.db, opened.file);
-        if was_open || how != Opened::Normally {
+        if self.file.take().is_some() {
+            // Before a new one is tried: that may fail for now, and succeed without a word later.
             self.mishap = Some(format!(
                 "somebody removed or replaced the database {} or its log while it was in use: what \
                  is there now goes on, and what it lacks is lost",
                 path.display()
+            ));
+        }
+        // Closed first: it removes its companions by their names.
+        self.db = Self::in_memory()?.db;
+        let (opened, how) = Self::open(&path)?;
+        (self.db, self.file) = (opened.db, opened.file);
+        if let Opened::Afresh(aside) = how {
+            self.mishap = Some(format!(
+                "what was found instead of the database {} was damaged: it is kept as {}, and a new \
+                 one was begun",
+                path.display(),
+                aside.display()
             ));
         }
         Ok(())
