@@ -1,6 +1,10 @@
-//! A daemon whose disk takes no more, or fails.
+//! A daemon whose disk takes no more, fails, or returns something else than was written.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, ensure};
 use flowguard_tests::{
@@ -12,6 +16,7 @@ use flowguard_tests::{
     wait::{SOON, until},
 };
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use rusqlite::Connection;
 
 use crate::{GAMES, WWW};
 
@@ -106,6 +111,55 @@ fn on_a_disk_that_fails_verdicts_hold_and_once_it_works_again_they_are_on_record
         let shown = guard.show(WWW.1)?;
         assert_eq!(shown.verdicts[0].reason.as_deref(), Some(&*reason));
         guard.ok(&["unblock", WWW.1])?;
+    }
+    Ok(())
+}
+
+/// Breaks the first page of a table.
+fn break_table(state: &Path, table: &str) -> Result<()> {
+    let database = Connection::open(state)?;
+    let page: u32 = database.query_row(
+        "SELECT rootpage FROM sqlite_schema WHERE name = ?1",
+        [table],
+        |row| row.get(0),
+    )?;
+    drop(database);
+    let file = fs::OpenOptions::new().write(true).open(state)?;
+    Ok(file.write_all_at(&[0xff; 4_096], u64::from(page - 1) * 4_096)?)
+}
+
+#[test]
+fn explanations_and_orders_that_can_be_read_of_a_damaged_database_are_carried_over() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
+    let state = lab.dir().join("state.db");
+    guard.ok(&["block", WWW.1, "--reason", "ticket 4711"])?;
+    guard.ok(&["block", GAMES.1])?;
+    guard.ok(&["unblock", GAMES.1])?;
+    let explained = |guard: &Guard<'_>| -> Result<()> {
+        let shown = guard.show(WWW.1)?;
+        assert_eq!(shown.verdicts[0].reason.as_deref(), Some("ticket 4711"));
+        let orders = guard.audit()?;
+        let blocks = orders.iter().filter(|order| order.what == "block");
+        assert_eq!(blocks.count(), 2, "{orders:?}");
+        Ok(())
+    };
+    // Of the first, the daemon notices at once, of the second only while it runs.
+    for (number, table) in [(1, "aside"), (2, "minute")] {
+        guard.terminate()?;
+        break_table(&state, table)?;
+        guard.restart()?;
+        until("a warning", SOON, || {
+            let warnings = guard.status()?.warnings;
+            let file = format!("state.db.damaged-{number}");
+            let told = |text: &String| text.contains(&file) && text.contains("were carried over");
+            ensure!(warnings.iter().any(told), "{warnings:?}");
+            Ok(())
+        })?;
+        explained(&guard)?;
+        guard.kill()?;
+        guard.restart()?;
+        explained(&guard)?;
     }
     Ok(())
 }
