@@ -8,7 +8,7 @@ use crate::control::api::AuditEntry;
 /// All orders, out of a damaged database.
 pub(super) const SALVAGE: Table<AuditEntry> = Table {
     rows: "SELECT entry, body, checksum FROM audit WHERE entry >= ?1 ORDER BY entry",
-    count: "SELECT count(*) FROM audit INDEXED BY audit_at",
+    count: Some("SELECT count(*) FROM audit INDEXED BY audit_at"),
     read: |row| read((row.get(0), row.get(1), row.get(2))),
 };
 
@@ -66,34 +66,31 @@ fn read((number, body, sum): Stored) -> Option<AuditEntry> {
 }
 
 pub(super) fn note_order(db: &Connection, entry: &AuditEntry) -> Result<(), StoreError> {
-    write(db, None, entry)?;
-    Ok(())
+    write(db, None, entry)
 }
 
-/// Writes an order out of an earlier file under its number, unless there is another; whether it did.
-pub(super) fn put_older(db: &Connection, entry: &AuditEntry) -> Result<bool, StoreError> {
+/// Writes an order out of an earlier file under its number, unless there is one of that number.
+pub(super) fn put_older(db: &Connection, entry: &AuditEntry) -> Result<(), StoreError> {
     let number = i64::try_from(entry.entry).unwrap_or(0);
-    Ok(write(db, Some(number), entry)? > 0)
+    write(db, Some(number), entry)
 }
 
-/// How many rows were written: no number is given twice.
-fn write(db: &Connection, number: Option<i64>, entry: &AuditEntry) -> Result<usize, StoreError> {
+fn write(db: &Connection, number: Option<i64>, entry: &AuditEntry) -> Result<(), StoreError> {
     let body = serde_json::to_string(entry).map_err(|source| StoreError::Unwritable {
         record: entry.entry,
         source,
     })?;
-    let written = db
-        .prepare_cached(
-            "INSERT INTO audit (entry, at, body, checksum) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (entry) DO NOTHING",
-        )?
-        .execute(params![
-            number,
-            entry.at.as_second(),
-            body,
-            checksum::text(&body)
-        ])?;
-    Ok(written)
+    db.prepare_cached(
+        "INSERT INTO audit (entry, at, body, checksum) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (entry) DO NOTHING",
+    )?
+    .execute(params![
+        number,
+        entry.at.as_second(),
+        body,
+        checksum::text(&body)
+    ])?;
+    Ok(())
 }
 
 #[cfg(test)]

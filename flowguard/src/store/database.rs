@@ -208,7 +208,7 @@ impl Store {
 fn told(reason: &str, aside: &Path) -> String {
     format!(
         "the database was damaged ({reason}): it is kept as {}, and a new one was begun. What can be \
-         read of earlier explanations and orders is being carried over",
+         read of it is being carried over",
         aside.display()
     )
 }

@@ -37,6 +37,8 @@ pub(super) struct Desk {
     last_minute: i64,
     /// An earlier one that came after it, until hours are added up again.
     late: Option<i64>,
+    /// When it was last told the time.
+    now: Option<Timestamp>,
     /// When the file was last looked through for damage.
     verified: Option<Timestamp>,
     /// The damaged file from which something is being carried over.
@@ -52,6 +54,7 @@ impl Desk {
             health,
             last_minute: i64::MIN,
             late: None,
+            now: None,
             verified: None,
             salvage: None,
             salvage_waits: false,
@@ -100,7 +103,9 @@ impl Desk {
 
     fn can_salvage(&self) -> bool {
         let is_left = self.salvage.is_some() || !self.store.aside.is_empty();
-        is_left && !self.salvage_waits && self.store.is_lasting()
+        let waits = self.salvage_waits
+            || self.now.is_none() && self.salvage.as_ref().is_some_and(Salvage::needs_time);
+        is_left && !waits && self.store.is_lasting()
     }
 
     fn go_on_with_salvage(&mut self, stay_open: bool) {
@@ -110,7 +115,7 @@ impl Desk {
             return;
         };
         let done = self.store.look_after_file();
-        match done.and_then(|()| file.step(&mut self.store, stay_open)) {
+        match done.and_then(|()| file.step(&mut self.store, stay_open, self.now)) {
             Ok(true) => self.salvage = Some(file),
             Ok(false) => self.end_salvage(&file),
             Err(error) => {
@@ -182,6 +187,7 @@ impl Desk {
     }
 
     fn tidy(&mut self, now: Timestamp, retention: &Retention) {
+        self.now = Some(now);
         self.salvage_waits = false;
         let is_due = self
             .verified

@@ -147,11 +147,16 @@ pub(super) fn class_of(number: i64) -> Option<ClassName> {
 
 /// A row of `at, source, class`, the counters and the checksum; none: it is damaged.
 pub(super) fn read(row: &Row<'_>) -> Option<Numbers> {
+    read_behind(row, 0)
+}
+
+/// The same behind some other columns.
+pub(super) fn read_behind(row: &Row<'_>, others: usize) -> Option<Numbers> {
     let mut numbers = [0; KEYS + COUNT];
     for (index, number) in numbers.iter_mut().enumerate() {
-        *number = row.get(index).ok()?;
+        *number = row.get(others + index).ok()?;
     }
-    let sum: i64 = row.get(KEYS + COUNT).ok()?;
+    let sum: i64 = row.get(others + KEYS + COUNT).ok()?;
     (checksum::numbers(&numbers) == sum).then_some(numbers)
 }
 
@@ -199,9 +204,18 @@ pub(super) fn add(db: &Connection, table: Table, row: &Numbers) -> Result<(), St
 
 /// Writes a row in the place of the one of its keys.
 pub(super) fn replace(db: &Connection, table: Table, row: &Numbers) -> Result<(), StoreError> {
+    write(db, table, "REPLACE", row)
+}
+
+/// Writes a row unless there is one of its keys.
+pub(super) fn add_older(db: &Connection, table: Table, row: &Numbers) -> Result<(), StoreError> {
+    write(db, table, "IGNORE", row)
+}
+
+fn write(db: &Connection, table: Table, or: &str, row: &Numbers) -> Result<(), StoreError> {
     let places = ", ?".repeat(KEYS + COUNT);
     let insert = format!(
-        "INSERT OR REPLACE INTO {} (at, source, class, {COUNTERS}, checksum) VALUES (?{places})",
+        "INSERT OR {or} INTO {} (at, source, class, {COUNTERS}, checksum) VALUES (?{places})",
         table.name()
     );
     let sum = checksum::numbers(row);
@@ -226,19 +240,31 @@ fn write_heard(db: &Connection, at: i64, heard: &Heard) -> Result<(), StoreError
         .optional()?
         .unwrap_or(0);
     let count = known.saturating_add(i64::from(heard.count));
-    db.prepare_cached(
-        "INSERT OR REPLACE INTO reply (at, source, class, text, server, count, checksum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![
-        at,
-        source,
-        class,
-        text,
-        server,
-        count,
-        reply_checksum([at, source, class, text, count], &server),
-    ])?;
+    write_reply(db, "REPLACE", [at, source, class, text, count], &server)
+}
+
+/// Writes a row of `reply` unless there is one of its keys.
+pub(super) fn add_older_reply(
+    db: &Connection,
+    numbers: [i64; 5],
+    server: &str,
+) -> Result<(), StoreError> {
+    write_reply(db, "IGNORE", numbers, server)
+}
+
+fn write_reply(
+    db: &Connection,
+    or: &str,
+    numbers: [i64; 5],
+    server: &str,
+) -> Result<(), StoreError> {
+    let [at, source, class, text, count] = numbers;
+    let sum = reply_checksum(numbers, server);
+    db.prepare_cached(&format!(
+        "INSERT OR {or} INTO reply (at, source, class, text, server, count, checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+    ))?
+    .execute(params![at, source, class, text, server, count, sum])?;
     Ok(())
 }
 
@@ -248,7 +274,11 @@ pub(super) fn reply_checksum([at, source, class, text, count]: [i64; 5], server:
 }
 
 /// The number of a source, given if it has none; notes its package.
-fn source_id(db: &Connection, name: &str, package: Option<&str>) -> Result<i64, StoreError> {
+pub(super) fn source_id(
+    db: &Connection,
+    name: &str,
+    package: Option<&str>,
+) -> Result<i64, StoreError> {
     let known: Option<(i64, Option<String>)> = db
         .prepare_cached("SELECT id, package FROM source WHERE name = ?1")?
         .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -269,7 +299,7 @@ fn source_id(db: &Connection, name: &str, package: Option<&str>) -> Result<i64, 
     }
 }
 
-fn text_id(db: &Connection, text: &str) -> Result<i64, StoreError> {
+pub(super) fn text_id(db: &Connection, text: &str) -> Result<i64, StoreError> {
     let known = db
         .prepare_cached("SELECT id FROM text WHERE text = ?1")?
         .query_row([text], |row| row.get(0))

@@ -1,27 +1,29 @@
 //! What can still be read of a damaged database is carried over into the one that was begun in its
-//! place: records of verdicts, then orders.
+//! place: records of verdicts, then orders, then what sources did.
 //!
 //! It is done in small steps between other work. Everything keeps its number: those that are given
 //! in the new database are higher (`Store::note_aside`), and what is there already is newer.
 
+mod aside;
+mod past;
+
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::Connection;
 
-use super::{Store, StoreError, audit, database::companion, scan::Scan, schema, verdicts};
+pub(super) use self::aside::{forget, note, noted};
+use self::past::Names;
+use super::{Store, StoreError, audit, database::companion, history, scan::Scan, verdicts};
 use crate::control::api::{AuditEntry, Ended, VerdictRecord};
 
 /// How long it may work on one file in all, waiting not counted. What is left then is not carried
 /// over.
 const WORK: Duration = Duration::from_secs(600);
-
-/// The first schema that has all tables that are read.
-const OLDEST: i32 = 2;
 
 /// One file that was set aside.
 #[derive(Debug)]
@@ -32,46 +34,74 @@ pub(super) struct Salvage {
     stage: Stage,
     scan: Scan,
     worked: Duration,
+    names: Names,
+    /// The last minute that was carried over.
+    last_minute: Option<i64>,
     records: Carried,
     orders: Carried,
+    past: Carried,
 }
 
+/// What is read, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Records,
     Orders,
+    Sources,
+    Texts,
+    Hours,
+    Minutes,
+    Replies,
+    /// Hours are added up whose minutes were carried over.
+    Sums,
     Done,
 }
 
-/// What became of the rows of a table.
+/// What became of rows.
 #[derive(Clone, Copy, Debug, Default)]
 struct Carried {
     rows: u64,
-    /// None: nobody knows.
-    lost: Option<u64>,
+    lost: u64,
+    /// More are lost; nobody knows how many.
+    and_more: bool,
+}
+
+impl Carried {
+    fn lose(&mut self, lost: Option<u64>) {
+        self.lost += lost.unwrap_or(0);
+        self.and_more |= lost.is_none();
+    }
+}
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.lost, self.and_more) {
+            (0, false) => f.write_str("none lost"),
+            (lost, false) => write!(f, "{lost} lost"),
+            (_, true) => f.write_str("nobody knows how many are lost"),
+        }
+    }
 }
 
 impl Salvage {
     pub(super) fn of(path: PathBuf) -> Self {
-        let db = open(&path)
+        let db = aside::open(&path)
             .inspect_err(|error| {
                 let path = path.display();
                 tracing::error!(%path, %error, "nothing can be read of the damaged database");
             })
             .ok();
-        let stage = if db.is_some() {
-            Stage::Records
-        } else {
-            Stage::Done
-        };
         Self {
             path,
             db,
-            stage,
+            stage: Stage::Records,
             scan: Scan::default(),
             worked: Duration::ZERO,
+            names: Names::default(),
+            last_minute: None,
             records: Carried::default(),
             orders: Carried::default(),
+            past: Carried::default(),
         }
     }
 
@@ -84,6 +114,11 @@ impl Salvage {
         self.stage != Stage::Records
     }
 
+    /// Whether it cannot go on before it is told the time.
+    pub(super) fn needs_time(&self) -> bool {
+        self.stage == Stage::Sums
+    }
+
     /// Carries some rows over; false: there is no more. Records of verdicts that had not ended are
     /// closed unless `stay_open`.
     ///
@@ -91,60 +126,140 @@ impl Salvage {
     ///
     /// What was read cannot be written, or something has the file locked: the same is done the next
     /// time.
-    pub(super) fn step(&mut self, store: &mut Store, stay_open: bool) -> Result<bool, StoreError> {
+    pub(super) fn step(
+        &mut self,
+        store: &mut Store,
+        stay_open: bool,
+        now: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
         let begun = Instant::now();
         let before = self.scan;
-        let done = self.carry(store, stay_open);
+        let db = self.db.take();
+        let done = match &db {
+            Some(db) if self.worked < WORK => self.carry(db, store, stay_open, now),
+            _ => {
+                self.give_up();
+                Ok(())
+            }
+        };
+        self.db = db;
         if done.is_err() {
             self.scan = before;
         }
         self.worked += begun.elapsed();
-        if self.worked > WORK {
-            self.stage = Stage::Done;
-        }
         done.map(|()| self.stage != Stage::Done)
     }
 
-    fn carry(&mut self, store: &mut Store, stay_open: bool) -> Result<(), StoreError> {
-        let Some(db) = &self.db else {
-            return Ok(());
-        };
+    /// What was not read by now is lost.
+    fn give_up(&mut self) {
+        let is_left = |last| (self.stage as u8) <= last as u8;
+        let (records, orders) = (is_left(Stage::Records), is_left(Stage::Orders));
+        self.past.and_more |= is_left(Stage::Replies);
+        self.records.and_more |= records;
+        self.orders.and_more |= orders;
+        self.stage = Stage::Done;
+    }
+
+    fn carry(
+        &mut self,
+        db: &Connection,
+        store: &mut Store,
+        stay_open: bool,
+        now: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         match self.stage {
             Stage::Records => match self.scan.batch(db, &verdicts::SALVAGE)? {
                 Some(records) => self.records.rows += put_records(store, records, stay_open)?,
                 None => {
-                    self.records.lost = self.scan.lost(db, &verdicts::SALVAGE);
-                    (self.stage, self.scan) = (Stage::Orders, Scan::default());
+                    self.records.lose(self.scan.lost(db, &verdicts::SALVAGE));
+                    self.go_to(Stage::Orders, None);
                 }
             },
             Stage::Orders => match self.scan.batch(db, &audit::SALVAGE)? {
                 Some(orders) => self.orders.rows += put_orders(store, &orders)?,
                 None => {
-                    self.orders.lost = self.scan.lost(db, &audit::SALVAGE);
-                    self.stage = Stage::Done;
+                    self.orders.lose(self.scan.lost(db, &audit::SALVAGE));
+                    self.go_to(Stage::Sources, None);
                 }
             },
+            Stage::Sources => match self.scan.batch(db, &past::SOURCES)? {
+                Some(sources) => self.names.add_sources(sources),
+                None => self.go_to(Stage::Texts, None),
+            },
+            Stage::Texts => match self.scan.batch(db, &past::TEXTS)? {
+                Some(texts) => self.names.add_texts(texts),
+                None => self.go_to(Stage::Hours, Some(self.names.width())),
+            },
+            Stage::Hours => match self.scan.batch(db, &past::HOURS)? {
+                Some(rows) => {
+                    let put = self.names.put(store, history::Table::Hour, &rows)?;
+                    self.note_past(rows.len(), put);
+                }
+                None => {
+                    self.past.lose(self.scan.lost(db, &past::HOURS));
+                    self.go_to(Stage::Minutes, self.scan.width);
+                }
+            },
+            Stage::Minutes => match self.scan.batch(db, &past::MINUTES)? {
+                Some(rows) => {
+                    let put = self.names.put(store, history::Table::Minute, &rows)?;
+                    self.note_past(rows.len(), put);
+                    let last = rows.iter().map(|row| row[0]).max();
+                    self.last_minute = self.last_minute.max(last);
+                }
+                None => {
+                    self.past.lose(self.scan.lost(db, &past::MINUTES));
+                    self.go_to(Stage::Replies, self.scan.width);
+                }
+            },
+            Stage::Replies => match self.scan.batch(db, &past::REPLIES)? {
+                Some(replies) => {
+                    let put = self.names.put_replies(store, &replies)?;
+                    self.note_past(replies.len(), put);
+                }
+                None => {
+                    self.past.lose(self.scan.lost(db, &past::REPLIES));
+                    self.go_to(Stage::Sums, None);
+                }
+            },
+            Stage::Sums => {
+                if let Some((last, now)) = self.last_minute.zip(now) {
+                    let added_up = db.query_row("SELECT max(at) FROM hour", [], |row| row.get(0));
+                    past::add_up(store, added_up.unwrap_or(None), last, now.as_second())?;
+                }
+                self.stage = Stage::Done;
+            }
             Stage::Done => {}
         }
         Ok(())
     }
 
+    fn go_to(&mut self, stage: Stage, width: Option<i64>) {
+        self.stage = stage;
+        self.scan = Scan::of(width);
+    }
+
+    fn note_past(&mut self, read: usize, put: u64) {
+        self.past.rows += put;
+        self.past.lost += (read as u64).saturating_sub(put);
+    }
+
     /// What became of the file, for operators.
     pub(super) fn told(&self) -> String {
-        let (records, orders) = (self.records, self.orders);
-        let lost = records.lost.zip(orders.lost);
-        let lost = match lost.map(|(records, orders)| records.saturating_add(orders)) {
-            Some(0) => "none of them was lost".to_owned(),
-            Some(lost) => format!("{lost} could not be read and are lost"),
-            None => "more could not be read, nobody knows how many".to_owned(),
-        };
+        let Self {
+            records,
+            orders,
+            past,
+            ..
+        } = self;
         format!(
             "the database was damaged: it is kept as {}, and a new one was begun. {} records of \
-             verdicts and {} orders were carried over; {lost}. What sources did by the minute and by \
-             the hour before is not in the new one",
+             verdicts ({records}), {} orders ({orders}) and {} rows of history ({past}) were carried \
+             over",
             self.path.display(),
             records.rows,
             orders.rows,
+            past.rows,
         )
     }
 }
@@ -155,57 +270,6 @@ impl Drop for Salvage {
         // The file and its log stay as they were found; this was made to read them.
         fs::remove_file(companion(&self.path, "-shm")).ok();
     }
-}
-
-/// Files in the database's folder from which not all is carried over yet.
-pub(super) fn noted(db: &Connection, path: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let mut query = db.prepare("SELECT name FROM aside ORDER BY name")?;
-    let names = query.query_map([], |row| row.get::<_, String>(0))?;
-    let files = names.map(|name| Ok(path.with_file_name(name?)));
-    files.collect()
-}
-
-/// Notes such a file.
-pub(super) fn note(db: &mut Connection, aside: &Path) -> Result<(), StoreError> {
-    let change = db.transaction()?;
-    change.execute(
-        "INSERT OR IGNORE INTO aside (name) VALUES (?1)",
-        [name(aside)],
-    )?;
-    for table in ["verdict", "audit"] {
-        let now = Timestamp::now().as_millisecond();
-        let raise = "UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1";
-        if change.execute(raise, params![table, now])? == 0 {
-            let begin = "INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)";
-            change.execute(begin, params![table, now])?;
-        }
-    }
-    Ok(change.commit()?)
-}
-
-/// Notes that all that can be read of such a file is carried over.
-pub(super) fn forget(db: &Connection, aside: &Path) -> Result<(), StoreError> {
-    db.execute("DELETE FROM aside WHERE name = ?1", [name(aside)])?;
-    Ok(())
-}
-
-fn name(aside: &Path) -> String {
-    let name = aside.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
-fn open(path: &Path) -> Result<Connection, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(path, flags)?;
-    // Nothing is written; but a file that is shorter than its head says is read all the same.
-    db.pragma_update(None, "writable_schema", true)?;
-    let found = schema::version(&db)?;
-    if found < OLDEST {
-        return Err(StoreError::Older {
-            path: path.to_owned(),
-        });
-    }
-    Ok(db)
 }
 
 fn put_records(
@@ -224,26 +288,26 @@ fn put_records(
     }
     store.attempt(|db| {
         let change = db.transaction()?;
-        let mut put = 0;
         for record in &records {
-            put += u64::from(verdicts::put_older(&change, record)?);
+            verdicts::put_older(&change, record)?;
         }
         change.commit()?;
-        Ok(put)
+        Ok(records.len() as u64)
     })
 }
 
 fn put_orders(store: &mut Store, orders: &[AuditEntry]) -> Result<u64, StoreError> {
     store.attempt(|db| {
         let change = db.transaction()?;
-        let mut put = 0;
         for order in orders {
-            put += u64::from(audit::put_older(&change, order)?);
+            audit::put_older(&change, order)?;
         }
         change.commit()?;
-        Ok(put)
+        Ok(orders.len() as u64)
     })
 }
 
+#[cfg(test)]
+mod past_tests;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! Reading a table of which pages may be unreadable.
 //!
 //! SQLite ends a query at the first page that it cannot make sense of. What stands behind it is
-//! found by beginning again after the last row that was read, one number further each time.
+//! found by beginning again after the last row that was read, one number further each time; where
+//! that leads nowhere, with growing steps, and then by halves.
 
-use rusqlite::{Connection, ErrorCode, Row};
+use rusqlite::{Connection, ErrorCode, Row, params_from_iter};
 
 use super::StoreError;
 
@@ -20,10 +21,11 @@ const NEIGHBOURS: u32 = 10_000;
 /// A table whose rows have ascending numbers.
 #[derive(Debug)]
 pub(super) struct Table<T> {
-    /// Rows from a number on, by it; the number is the first column.
+    /// Rows from a number on, by it; the number is the first column. The second parameter is the
+    /// width of the scan, where it has one.
     pub(super) rows: &'static str,
-    /// How many rows an index of the table has.
-    pub(super) count: &'static str,
+    /// How many rows an index of the table has; none: it has no index.
+    pub(super) count: Option<&'static str>,
     /// A row; none: it is damaged.
     pub(super) read: fn(&Row<'_>) -> Option<T>,
 }
@@ -31,6 +33,9 @@ pub(super) struct Table<T> {
 /// How far a table was read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Scan {
+    /// What a table with keys of two parts is numbered with: one more than the greatest second
+    /// part.
+    pub(super) width: Option<i64>,
     /// The number to go on from.
     next: i64,
     /// Beginnings that were tried in vain since the last row.
@@ -51,6 +56,13 @@ enum End {
 }
 
 impl Scan {
+    pub(super) fn of(width: Option<i64>) -> Self {
+        Self {
+            width,
+            ..Self::default()
+        }
+    }
+
     /// Reads on; none: there is no more.
     ///
     /// # Errors
@@ -70,10 +82,10 @@ impl Scan {
                 Err(error) if is_locked(&error) => return Err(error.into()),
                 Ok(End::Broken) | Err(_) => {
                     self.has_holes = true;
-                    self.step_over(before);
+                    self.step_over(db, table, before)?;
                 }
             }
-            if self.next == i64::MAX {
+            if self.next == i64::MAX || found.len() >= ROWS {
                 break;
             }
         }
@@ -89,25 +101,34 @@ impl Scan {
     ) -> rusqlite::Result<End> {
         let before = self.next;
         let mut query = db.prepare_cached(table.rows)?;
-        let mut rows = query.query([before])?;
-        for _ in 0..ROWS {
-            let Some(row) = rows.next()? else {
-                return Ok(End::OfTable);
+        let mut rows = query.query(self.from(before))?;
+        let mut last = i64::MIN;
+        for count in 0..4 * ROWS {
+            let row = match rows.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok(End::OfTable),
+                Err(error) => {
+                    self.pass(last);
+                    return Err(error);
+                }
             };
-            let number = row.get(0).unwrap_or(i64::MIN);
-            let read = (table.read)(row);
-            match read {
-                Some(_) => self.readable += 1,
+            last = row.get(0).unwrap_or(i64::MIN);
+            // Rows of one number belong together.
+            if count >= ROWS && last >= self.next && self.next > before {
+                return Ok(End::OfBatch);
+            }
+            match (table.read)(row) {
+                Some(read) => {
+                    self.readable += 1;
+                    self.pass(last);
+                    found.push(read);
+                }
+                // Its number may be damaged, too.
                 None => self.damaged += 1,
             }
-            // Of a row that is damaged, the number may be, too.
-            let is_near = number.saturating_sub(self.next) < NEIGHBOURS.into();
-            if number >= self.next && (read.is_some() || is_near) {
-                self.next = number.saturating_add(1);
-            }
-            found.extend(read);
         }
-        // Pages that lead back to themselves.
+        self.pass(last);
+        // Or its pages lead back to themselves.
         Ok(if self.next > before {
             End::OfBatch
         } else {
@@ -115,14 +136,70 @@ impl Scan {
         })
     }
 
-    fn step_over(&mut self, before: i64) {
+    fn pass(&mut self, number: i64) {
+        self.next = self.next.max(number.saturating_add(1));
+    }
+
+    /// The parameters of a query.
+    fn from(&self, number: i64) -> impl rusqlite::Params {
+        params_from_iter([number].into_iter().chain(self.width))
+    }
+
+    fn step_over<T>(
+        &mut self,
+        db: &Connection,
+        table: &Table<T>,
+        before: i64,
+    ) -> Result<(), StoreError> {
         if self.next > before {
             self.failures = 0;
-            return;
+        } else if self.failures < NEIGHBOURS {
+            self.failures += 1;
+            self.next = self.next.saturating_add(1);
+        } else {
+            self.failures = 0;
+            self.next = self.leap(db, table)?;
         }
-        self.failures = self.failures.saturating_add(1);
-        let far = self.failures.saturating_sub(NEIGHBOURS).min(62);
-        self.next = self.next.saturating_add(1 << far);
+        Ok(())
+    }
+
+    /// The next number from which something can be read.
+    fn leap<T>(&self, db: &Connection, table: &Table<T>) -> Result<i64, StoreError> {
+        let (mut broken, mut step) = (self.next, 1_i64);
+        let mut readable = loop {
+            let next = broken.saturating_add(step);
+            if next == i64::MAX {
+                return Ok(next);
+            }
+            if self.leads_on(db, table, next)? {
+                break next;
+            }
+            (broken, step) = (next, step.saturating_mul(2));
+        };
+        while readable - broken > 1 {
+            let middle = broken + (readable - broken) / 2;
+            if self.leads_on(db, table, middle)? {
+                readable = middle;
+            } else {
+                broken = middle;
+            }
+        }
+        Ok(readable)
+    }
+
+    fn leads_on<T>(
+        &self,
+        db: &Connection,
+        table: &Table<T>,
+        number: i64,
+    ) -> Result<bool, StoreError> {
+        let first = db
+            .prepare_cached(table.rows)
+            .and_then(|mut query| query.exists(self.from(number)));
+        match first {
+            Err(error) if is_locked(&error) => Err(error.into()),
+            read => Ok(read.is_ok()),
+        }
     }
 
     /// How many rows could not be read; none: nobody knows.
@@ -130,7 +207,7 @@ impl Scan {
         if !self.has_holes {
             return Some(self.damaged);
         }
-        let count: i64 = db.query_row(table.count, [], |row| row.get(0)).ok()?;
+        let count: i64 = db.query_row(table.count?, [], |row| row.get(0)).ok()?;
         let lost = u64::try_from(count).ok()?.checked_sub(self.readable)?;
         (lost >= self.damaged).then_some(lost)
     }

@@ -9,7 +9,7 @@ use crate::control::api::{Ended, VerdictRecord};
 /// All records, out of a damaged database.
 pub(super) const SALVAGE: Table<VerdictRecord> = Table {
     rows: "SELECT record, body, checksum FROM verdict WHERE record >= ?1 ORDER BY record",
-    count: "SELECT count(*) FROM verdict INDEXED BY verdict_source",
+    count: Some("SELECT count(*) FROM verdict INDEXED BY verdict_source"),
     read: |row| Stored::of(row).ok()?.read().ok(),
 };
 
@@ -141,15 +141,12 @@ pub(super) fn put(db: &Connection, record: &VerdictRecord) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Writes a record out of an earlier file, unless there is a newer state of it; whether it did.
-pub(super) fn put_older(db: &Connection, record: &VerdictRecord) -> Result<bool, StoreError> {
+/// Writes a record out of an earlier file, unless there is a newer state of it.
+pub(super) fn put_older(db: &Connection, record: &VerdictRecord) -> Result<(), StoreError> {
     let is_known = db
         .prepare_cached("SELECT 1 FROM verdict WHERE record = ?1")?
         .exists([i64::try_from(record.record).unwrap_or(0)])?;
-    if !is_known {
-        put(db, record)?;
-    }
-    Ok(!is_known)
+    if is_known { Ok(()) } else { put(db, record) }
 }
 
 fn open_at(db: &Connection, now: Timestamp) -> Result<Vec<VerdictRecord>, StoreError> {
