@@ -1,11 +1,11 @@
 //! What every source did, by the minute and by the hour.
 
-use std::net::IpAddr;
+use std::{array, net::IpAddr};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter};
 
 use super::{StoreError, checksum};
-use crate::model::{ClassName, Replies, Totals};
+use crate::model::{ClassName, Totals};
 
 /// Seconds of a minute.
 pub(super) const MINUTE: i64 = 60;
@@ -51,12 +51,12 @@ pub struct Heard {
     pub count: u32,
 }
 
-/// The columns of `minute` and `hour` that count, in the order of [`numbers`].
+/// The columns of `minute` and `hour` that count, in the order of [`Totals::to_array`].
 pub(super) const COUNTERS: &str = "attempts, denied, would_deny, destinations, retransmits, \
      established, refused, timed_out, redirected, bytes, replies_2xx, replies_3xx, replies_4xx, \
      replies_5xx, messages, encrypted, open_ms";
 /// How many there are.
-pub(super) const COUNT: usize = 17;
+pub(super) const COUNT: usize = Totals::COUNT;
 /// `at`, `source` and `class` come before them.
 pub(super) const KEYS: usize = 3;
 
@@ -81,28 +81,9 @@ impl Table {
 
 /// Counters as a row has them. What no database column can hold is cut off.
 pub(super) fn numbers(at: i64, source: i64, class: ClassName, totals: &Totals) -> Numbers {
-    let counters = [
-        totals.attempts,
-        totals.denied,
-        totals.would_deny,
-        totals.destinations,
-        totals.retransmits,
-        totals.established,
-        totals.refused,
-        totals.timed_out,
-        totals.redirected,
-        totals.bytes,
-        totals.replies.ok,
-        totals.replies.more,
-        totals.replies.later,
-        totals.replies.never,
-        totals.messages,
-        totals.encrypted,
-        totals.open_ms,
-    ];
     let mut row = [0; KEYS + COUNT];
     row[..KEYS].copy_from_slice(&[at, source, number_of(class)]);
-    for (column, counter) in row[KEYS..].iter_mut().zip(counters) {
+    for (column, counter) in row[KEYS..].iter_mut().zip(totals.to_array()) {
         *column = i64::try_from(counter).unwrap_or(i64::MAX);
     }
     row
@@ -110,28 +91,9 @@ pub(super) fn numbers(at: i64, source: i64, class: ClassName, totals: &Totals) -
 
 /// The counters of a row.
 pub(super) fn totals(row: &Numbers) -> Totals {
-    let at = |index: usize| u64::try_from(row[KEYS + index]).unwrap_or(0);
-    Totals {
-        attempts: at(0),
-        denied: at(1),
-        would_deny: at(2),
-        destinations: at(3),
-        retransmits: at(4),
-        established: at(5),
-        refused: at(6),
-        timed_out: at(7),
-        redirected: at(8),
-        bytes: at(9),
-        replies: Replies {
-            ok: at(10),
-            more: at(11),
-            later: at(12),
-            never: at(13),
-        },
-        messages: at(14),
-        encrypted: at(15),
-        open_ms: at(16),
-    }
+    Totals::from_array(array::from_fn(|index| {
+        u64::try_from(row[KEYS + index]).unwrap_or(0)
+    }))
 }
 
 /// The number that stands for a class, the kernel's.
