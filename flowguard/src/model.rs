@@ -1,10 +1,14 @@
 //! The words everything above the kernel speaks in: sources, what an operator calls them, and
 //! what was counted about them.
 
+mod totals;
+
 use std::{fmt, str::FromStr, time::Duration};
 
 use flowguard_common::{class::Class, source::Kind};
 use serde::{Deserialize, Serialize};
+
+pub use self::totals::{Replies, Totals};
 
 /// A tenant's stable name: outlives container restarts, cgroup ids and interface indices.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -243,65 +247,6 @@ pub enum Mode {
     Observe,
     /// Carry verdicts out.
     Enforce,
-}
-
-/// What was counted of a source in one class since the guard was first attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    /// Connections tried.
-    pub attempts: u64,
-    /// Attempts refused.
-    pub denied: u64,
-    /// Attempts that enforce mode would have refused.
-    pub would_deny: u64,
-    /// First contacts with a destination within an hour.
-    pub destinations: u64,
-    /// SYNs seen again, where packets are seen.
-    pub retransmits: u64,
-    /// Attempts that the other side accepted, where its answers are seen.
-    #[serde(default)]
-    pub established: u64,
-    /// Attempts that the other side refused with a reset.
-    #[serde(default)]
-    pub refused: u64,
-    /// Attempts that nobody had answered when they were given up.
-    #[serde(default)]
-    pub timed_out: u64,
-    /// Attempts sent to the smarthost instead.
-    #[serde(default)]
-    pub redirected: u64,
-    /// Bytes of payload sent, those sent again included.
-    #[serde(default)]
-    pub bytes: u64,
-    /// Replies of mail servers, as far as they could be read.
-    #[serde(default)]
-    pub replies: Replies,
-    /// Messages that mail servers were ready to take (reply 354).
-    #[serde(default)]
-    pub messages: u64,
-    /// Connections that turned to TLS, of whose replies nothing more could be read.
-    #[serde(default)]
-    pub encrypted: u64,
-    /// How long connections that ended were open, together, in milliseconds.
-    #[serde(default)]
-    pub open_ms: u64,
-}
-
-/// Replies of mail servers by their first digit (RFC 5321, section 4.2.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Replies {
-    /// 2xx: done.
-    #[serde(rename = "2xx")]
-    pub ok: u64,
-    /// 3xx: go on.
-    #[serde(rename = "3xx")]
-    pub more: u64,
-    /// 4xx: not now.
-    #[serde(rename = "4xx")]
-    pub later: u64,
-    /// 5xx: no.
-    #[serde(rename = "5xx")]
-    pub never: u64,
 }
 
 #[cfg(test)]

@@ -215,6 +215,15 @@ impl<'lab> Guard<'lab> {
         Ok(Paused(pid))
     }
 
+    /// Process id of the daemon.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn pid(&self) -> Result<u32> {
+        let daemon = self.daemon.as_ref().context("the daemon does not run")?;
+        Ok(daemon.pid())
+    }
+
     /// Runs a `flowguard` command that has to find the daemon by the configuration file alone.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub mod config;
 pub mod container;
 pub mod docker;
 pub mod expect;
+pub mod failing_disk;
 pub mod fanout;
 pub mod feature;
 pub mod foreign_xdp;

@@ -13,22 +13,14 @@ use crate::{
         clock::Moment,
         offline::{self, Accounts},
     },
-    store::{Health, Keeper, Opened, Standing, Store},
+    store::{Health, Keeper, Standing, Store},
 };
 
 /// Opens the database; a host that cannot have one is guarded all the same. The text says what is
-/// wrong with it.
-pub(super) fn open(path: &Path) -> Result<(Keeper, Option<String>), RunError> {
+/// wrong with it. `in_force`: verdicts of an earlier daemon are.
+pub(super) fn open(path: &Path, in_force: bool) -> Result<(Keeper, Option<String>), RunError> {
     let (mut store, warning) = match Store::open(path) {
-        Ok((store, Opened::Normally)) => (store, None),
-        Ok((store, Opened::Afresh(aside))) => {
-            let warning = format!(
-                "the database was damaged: it is kept as {}, and earlier explanations, history and \
-                 orders are lost",
-                aside.display()
-            );
-            (store, Some(warning))
-        }
+        Ok((store, _)) => (store, None),
         Err(error) => {
             let warning = format!(
                 "explanations of verdicts will not outlive this daemon: {:#}",
@@ -47,10 +39,11 @@ pub(super) fn open(path: &Path) -> Result<(Keeper, Option<String>), RunError> {
         // for one of them.
         _ => milliseconds(),
     };
-    let keeper = Keeper::start(store, next_record).map_err(|source| RunError::System {
-        action: "start the thread of the database",
-        source,
-    })?;
+    let keeper =
+        Keeper::start(store, next_record, in_force).map_err(|source| RunError::System {
+            action: "start the thread of the database",
+            source,
+        })?;
     Ok((keeper, warning))
 }
 
@@ -71,7 +64,15 @@ impl State {
             mishap,
             shortened,
             lost,
+            replaced,
         } = self.store.health();
+        if replaced != self.databases {
+            self.databases = replaced;
+            // What is in force is explained after a restart, too.
+            for verdict in self.verdicts.values() {
+                self.store.update(&verdict.record);
+            }
+        }
         let failure = failure.map(|failure| {
             format!(
                 "verdicts are in force but their explanations cannot be written, nor can history: \

@@ -135,7 +135,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
     if let Some(log) = log {
         tokio::spawn(log.run());
     }
-    let (store, store_warning) = history::open(&config.paths.state)?;
+    let (store, store_warning) = history::open(&config.paths.state, adopted)?;
     let (broadcast, _) = broadcast::channel(FOLLOWER_LAG);
     let (lookups, answers) = mpsc::channel(64);
     let (processes, seen) = Processes::start().map_err(|source| RunError::System {
@@ -155,6 +155,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         addresses_changed: false,
         store,
         recorder: Default::default(),
+        databases: 0,
         refused_orders: Default::default(),
         engine: Engine::new(config.judgement.clone()),
         tally: Default::default(),

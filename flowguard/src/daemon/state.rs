@@ -72,6 +72,8 @@ pub(super) struct State {
     pub(super) store: Keeper,
     /// What is written once a minute.
     pub(super) recorder: Recorder,
+    /// How often another database took the place of the one in use, as far as it is known.
+    pub(super) databases: u64,
     /// Orders that were refused, in the minute that runs.
     pub(super) refused_orders: RefusedOrders,
     pub(super) engine: Engine,

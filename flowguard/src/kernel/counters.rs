@@ -162,42 +162,6 @@ impl From<ClassCounters> for Totals {
     }
 }
 
-/// Adds the fields named, each as far as it goes: what comes from a socket may be anything.
-macro_rules! add_fields {
-    ($to:expr, $more:expr, $($field:ident),+) => {
-        $( $to.$field = $to.$field.saturating_add($more.$field); )+
-    };
-}
-
-impl std::ops::AddAssign for Totals {
-    fn add_assign(&mut self, more: Self) {
-        add_fields!(
-            self,
-            more,
-            attempts,
-            denied,
-            would_deny,
-            destinations,
-            retransmits,
-            established,
-            refused,
-            timed_out,
-            redirected,
-            bytes,
-            messages,
-            encrypted,
-            open_ms
-        );
-        self.replies += more.replies;
-    }
-}
-
-impl std::ops::AddAssign for Replies {
-    fn add_assign(&mut self, more: Self) {
-        add_fields!(self, more, ok, more, later, never);
-    }
-}
-
 impl From<[u64; 4]> for Replies {
     fn from([ok, more, later, never]: [u64; 4]) -> Self {
         Self {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::trial::Trial;
 use crate::{
     control::api::{Skipped, Stretch},
-    model::{Replies, SourceName, Totals},
+    model::{SourceName, Totals},
     policy::Fields,
     store::{Activity, Reader, Span, StoreError},
 };
@@ -96,25 +96,5 @@ fn share(all: &Totals, part: u64, parts: u64) -> Totals {
         let until = |part: u64| u128::from(all) * u128::from(part) / u128::from(parts);
         u64::try_from(until(part + 1) - until(part)).unwrap_or(u64::MAX)
     };
-    Totals {
-        attempts: of(all.attempts),
-        denied: of(all.denied),
-        would_deny: of(all.would_deny),
-        destinations: of(all.destinations),
-        retransmits: of(all.retransmits),
-        established: of(all.established),
-        refused: of(all.refused),
-        timed_out: of(all.timed_out),
-        redirected: of(all.redirected),
-        bytes: of(all.bytes),
-        replies: Replies {
-            ok: of(all.replies.ok),
-            more: of(all.replies.more),
-            later: of(all.replies.later),
-            never: of(all.replies.never),
-        },
-        messages: of(all.messages),
-        encrypted: of(all.encrypted),
-        open_ms: of(all.open_ms),
-    }
+    Totals::from_array(all.to_array().map(of))
 }

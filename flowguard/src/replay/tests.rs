@@ -254,7 +254,7 @@ fn hits_of(folder: &TempDir, config: &Config) -> Vec<Hit> {
 fn kept(minutes: &[Minute], hours_only: bool) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
-    let keeper = Keeper::start(Store::open(&path).unwrap().0, 1).unwrap();
+    let keeper = Keeper::start(Store::open(&path).unwrap().0, 1, false).unwrap();
     let retention = Retention {
         minutes: std::time::Duration::from_hours(if hours_only { 1 } else { 48 }),
         hours: std::time::Duration::from_hours(24 * 90),

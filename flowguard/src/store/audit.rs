@@ -2,8 +2,15 @@
 
 use rusqlite::{Connection, params};
 
-use super::{Store, StoreError, checksum};
+use super::{Store, StoreError, checksum, scan::Table};
 use crate::control::api::AuditEntry;
+
+/// All orders, out of a damaged database.
+pub(super) const SALVAGE: Table<AuditEntry> = Table {
+    rows: "SELECT entry, body, checksum FROM audit WHERE entry >= ?1 ORDER BY entry",
+    count: Some("SELECT count(*) FROM audit INDEXED BY audit_at"),
+    read: |row| read((row.get(0), row.get(1), row.get(2))),
+};
 
 impl Store {
     /// Notes what an operator ordered.
@@ -59,12 +66,30 @@ fn read((number, body, sum): Stored) -> Option<AuditEntry> {
 }
 
 pub(super) fn note_order(db: &Connection, entry: &AuditEntry) -> Result<(), StoreError> {
+    write(db, None, entry)
+}
+
+/// Writes an order out of an earlier file under its number, unless there is one of that number.
+pub(super) fn put_older(db: &Connection, entry: &AuditEntry) -> Result<(), StoreError> {
+    let number = i64::try_from(entry.entry).unwrap_or(0);
+    write(db, Some(number), entry)
+}
+
+fn write(db: &Connection, number: Option<i64>, entry: &AuditEntry) -> Result<(), StoreError> {
     let body = serde_json::to_string(entry).map_err(|source| StoreError::Unwritable {
         record: entry.entry,
         source,
     })?;
-    db.prepare_cached("INSERT INTO audit (at, body, checksum) VALUES (?1, ?2, ?3)")?
-        .execute(params![entry.at.as_second(), body, checksum::text(&body)])?;
+    db.prepare_cached(
+        "INSERT INTO audit (entry, at, body, checksum) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (entry) DO NOTHING",
+    )?
+    .execute(params![
+        number,
+        entry.at.as_second(),
+        body,
+        checksum::text(&body)
+    ])?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{StoreError, schema};
+use super::{StoreError, salvage, schema};
 
 /// How long to wait for another process that has the database locked.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
@@ -36,6 +36,10 @@ pub struct Store {
     file: Option<(u64, u64)>,
     /// What had to be done to go on, to be told to operators.
     pub(super) mishap: Option<String>,
+    /// Damaged files from which not all is carried over yet.
+    pub(super) aside: Vec<PathBuf>,
+    /// How often another file took the place of the one that was in use.
+    pub(super) replaced: u64,
 }
 
 impl Store {
@@ -56,7 +60,10 @@ impl Store {
             Ok(store) => Ok((store, Opened::Normally)),
             Err(error) if error.is_damage() => {
                 let aside = set_aside(path)?;
-                Ok((Self::try_open(path)?, Opened::Afresh(aside)))
+                let mut store = Self::try_open(path)?;
+                store.mishap = Some(told(&error.damage(), &aside));
+                store.note_aside(aside.clone());
+                Ok((store, Opened::Afresh(aside)))
             }
             Err(error) => Err(error),
         }
@@ -74,17 +81,48 @@ impl Store {
             path: None,
             file: None,
             mishap: None,
+            aside: Vec::new(),
+            replaced: 0,
         })
     }
 
     fn try_open(path: &Path) -> Result<Self, StoreError> {
         let db = prepared(Connection::open(path)?, path)?;
+        let aside = salvage::noted(&db, path)?;
         Ok(Self {
             db,
             path: Some(path.to_owned()),
             file: file_at(path),
             mishap: None,
+            aside,
+            replaced: 0,
         })
+    }
+
+    /// Works with another database from now on, which was opened in the place of this one.
+    fn go_on_with(&mut self, opened: Self) {
+        (self.db, self.file) = (opened.db, opened.file);
+        self.replaced += 1;
+        self.mishap = opened.mishap.or(self.mishap.take());
+        let earlier = mem::replace(&mut self.aside, opened.aside);
+        for aside in earlier {
+            self.note_aside(aside);
+        }
+    }
+
+    /// Keeps in mind, and in the database, that something may be read of a damaged file. Numbers that
+    /// are given from now on are higher than any in it: milliseconds since 1970 are more than there
+    /// will ever be.
+    fn note_aside(&mut self, aside: PathBuf) {
+        if self.aside.contains(&aside) {
+            return;
+        }
+        let noted = salvage::note(&mut self.db, &aside);
+        if let Err(error) = noted {
+            let path = aside.display();
+            tracing::error!(%path, %error, "after a restart it will not be known that something can be read of the damaged database");
+        }
+        self.aside.push(aside);
     }
 
     /// Works with the database. Damage that shows is set aside, and the work done on a new one.
@@ -111,18 +149,18 @@ impl Store {
         if self.file.is_some() && self.file == file_at(&path) && log_is_there {
             return Ok(());
         }
-        let was_open = self.file.take().is_some();
-        // Closed first: it removes its companions by their names.
-        self.db = Self::in_memory()?.db;
-        let (opened, how) = Self::open(&path)?;
-        (self.db, self.file) = (opened.db, opened.file);
-        if was_open || how != Opened::Normally {
+        if self.file.take().is_some() {
+            // Before a new one is tried: that may fail for now, and succeed without a word later.
             self.mishap = Some(format!(
                 "somebody removed or replaced the database {} or its log while it was in use: what \
                  is there now goes on, and what it lacks is lost",
                 path.display()
             ));
         }
+        // Closed first: it removes its companions by their names.
+        self.db = Self::in_memory()?.db;
+        let (opened, _) = Self::open(&path)?;
+        self.go_on_with(opened);
         Ok(())
     }
 
@@ -158,15 +196,21 @@ impl Store {
         // Closing writes to the file, for the last time.
         drop(mem::replace(&mut self.db, Self::in_memory()?.db));
         let aside = set_aside(&path)?;
-        self.mishap = Some(format!(
-            "the database was damaged ({reason}): it is kept as {}, and earlier explanations, \
-             history and orders are lost",
-            aside.display()
-        ));
+        self.mishap = Some(told(reason, &aside));
+        // For now; the new database is told below.
+        self.aside.push(aside);
         let (opened, _) = Self::open(&path)?;
-        (self.db, self.file) = (opened.db, opened.file);
+        self.go_on_with(opened);
         Ok(())
     }
+}
+
+fn told(reason: &str, aside: &Path) -> String {
+    format!(
+        "the database was damaged ({reason}): it is kept as {}, and a new one was begun. What can be \
+         read of it is being carried over",
+        aside.display()
+    )
 }
 
 fn prepared(db: Connection, path: &Path) -> Result<Connection, StoreError> {
@@ -186,7 +230,7 @@ fn file_at(path: &Path) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-fn companion(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn companion(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

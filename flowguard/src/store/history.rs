@@ -1,11 +1,11 @@
 //! What every source did, by the minute and by the hour.
 
-use std::net::IpAddr;
+use std::{array, net::IpAddr};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter};
 
 use super::{StoreError, checksum};
-use crate::model::{ClassName, Replies, Totals};
+use crate::model::{ClassName, Totals};
 
 /// Seconds of a minute.
 pub(super) const MINUTE: i64 = 60;
@@ -51,12 +51,12 @@ pub struct Heard {
     pub count: u32,
 }
 
-/// The columns of `minute` and `hour` that count, in the order of [`numbers`].
+/// The columns of `minute` and `hour` that count, in the order of [`Totals::to_array`].
 pub(super) const COUNTERS: &str = "attempts, denied, would_deny, destinations, retransmits, \
      established, refused, timed_out, redirected, bytes, replies_2xx, replies_3xx, replies_4xx, \
      replies_5xx, messages, encrypted, open_ms";
 /// How many there are.
-pub(super) const COUNT: usize = 17;
+pub(super) const COUNT: usize = Totals::COUNT;
 /// `at`, `source` and `class` come before them.
 pub(super) const KEYS: usize = 3;
 
@@ -81,28 +81,9 @@ impl Table {
 
 /// Counters as a row has them. What no database column can hold is cut off.
 pub(super) fn numbers(at: i64, source: i64, class: ClassName, totals: &Totals) -> Numbers {
-    let counters = [
-        totals.attempts,
-        totals.denied,
-        totals.would_deny,
-        totals.destinations,
-        totals.retransmits,
-        totals.established,
-        totals.refused,
-        totals.timed_out,
-        totals.redirected,
-        totals.bytes,
-        totals.replies.ok,
-        totals.replies.more,
-        totals.replies.later,
-        totals.replies.never,
-        totals.messages,
-        totals.encrypted,
-        totals.open_ms,
-    ];
     let mut row = [0; KEYS + COUNT];
     row[..KEYS].copy_from_slice(&[at, source, number_of(class)]);
-    for (column, counter) in row[KEYS..].iter_mut().zip(counters) {
+    for (column, counter) in row[KEYS..].iter_mut().zip(totals.to_array()) {
         *column = i64::try_from(counter).unwrap_or(i64::MAX);
     }
     row
@@ -110,28 +91,9 @@ pub(super) fn numbers(at: i64, source: i64, class: ClassName, totals: &Totals) -
 
 /// The counters of a row.
 pub(super) fn totals(row: &Numbers) -> Totals {
-    let at = |index: usize| u64::try_from(row[KEYS + index]).unwrap_or(0);
-    Totals {
-        attempts: at(0),
-        denied: at(1),
-        would_deny: at(2),
-        destinations: at(3),
-        retransmits: at(4),
-        established: at(5),
-        refused: at(6),
-        timed_out: at(7),
-        redirected: at(8),
-        bytes: at(9),
-        replies: Replies {
-            ok: at(10),
-            more: at(11),
-            later: at(12),
-            never: at(13),
-        },
-        messages: at(14),
-        encrypted: at(15),
-        open_ms: at(16),
-    }
+    Totals::from_array(array::from_fn(|index| {
+        u64::try_from(row[KEYS + index]).unwrap_or(0)
+    }))
 }
 
 /// The number that stands for a class, the kernel's.
@@ -147,11 +109,16 @@ pub(super) fn class_of(number: i64) -> Option<ClassName> {
 
 /// A row of `at, source, class`, the counters and the checksum; none: it is damaged.
 pub(super) fn read(row: &Row<'_>) -> Option<Numbers> {
+    read_behind(row, 0)
+}
+
+/// The same behind some other columns.
+pub(super) fn read_behind(row: &Row<'_>, others: usize) -> Option<Numbers> {
     let mut numbers = [0; KEYS + COUNT];
     for (index, number) in numbers.iter_mut().enumerate() {
-        *number = row.get(index).ok()?;
+        *number = row.get(others + index).ok()?;
     }
-    let sum: i64 = row.get(KEYS + COUNT).ok()?;
+    let sum: i64 = row.get(others + KEYS + COUNT).ok()?;
     (checksum::numbers(&numbers) == sum).then_some(numbers)
 }
 
@@ -199,9 +166,18 @@ pub(super) fn add(db: &Connection, table: Table, row: &Numbers) -> Result<(), St
 
 /// Writes a row in the place of the one of its keys.
 pub(super) fn replace(db: &Connection, table: Table, row: &Numbers) -> Result<(), StoreError> {
+    write(db, table, "REPLACE", row)
+}
+
+/// Writes a row unless there is one of its keys.
+pub(super) fn add_older(db: &Connection, table: Table, row: &Numbers) -> Result<(), StoreError> {
+    write(db, table, "IGNORE", row)
+}
+
+fn write(db: &Connection, table: Table, or: &str, row: &Numbers) -> Result<(), StoreError> {
     let places = ", ?".repeat(KEYS + COUNT);
     let insert = format!(
-        "INSERT OR REPLACE INTO {} (at, source, class, {COUNTERS}, checksum) VALUES (?{places})",
+        "INSERT OR {or} INTO {} (at, source, class, {COUNTERS}, checksum) VALUES (?{places})",
         table.name()
     );
     let sum = checksum::numbers(row);
@@ -226,19 +202,31 @@ fn write_heard(db: &Connection, at: i64, heard: &Heard) -> Result<(), StoreError
         .optional()?
         .unwrap_or(0);
     let count = known.saturating_add(i64::from(heard.count));
-    db.prepare_cached(
-        "INSERT OR REPLACE INTO reply (at, source, class, text, server, count, checksum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![
-        at,
-        source,
-        class,
-        text,
-        server,
-        count,
-        reply_checksum([at, source, class, text, count], &server),
-    ])?;
+    write_reply(db, "REPLACE", [at, source, class, text, count], &server)
+}
+
+/// Writes a row of `reply` unless there is one of its keys.
+pub(super) fn add_older_reply(
+    db: &Connection,
+    numbers: [i64; 5],
+    server: &str,
+) -> Result<(), StoreError> {
+    write_reply(db, "IGNORE", numbers, server)
+}
+
+fn write_reply(
+    db: &Connection,
+    or: &str,
+    numbers: [i64; 5],
+    server: &str,
+) -> Result<(), StoreError> {
+    let [at, source, class, text, count] = numbers;
+    let sum = reply_checksum(numbers, server);
+    db.prepare_cached(&format!(
+        "INSERT OR {or} INTO reply (at, source, class, text, server, count, checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+    ))?
+    .execute(params![at, source, class, text, server, count, sum])?;
     Ok(())
 }
 
@@ -248,7 +236,11 @@ pub(super) fn reply_checksum([at, source, class, text, count]: [i64; 5], server:
 }
 
 /// The number of a source, given if it has none; notes its package.
-fn source_id(db: &Connection, name: &str, package: Option<&str>) -> Result<i64, StoreError> {
+pub(super) fn source_id(
+    db: &Connection,
+    name: &str,
+    package: Option<&str>,
+) -> Result<i64, StoreError> {
     let known: Option<(i64, Option<String>)> = db
         .prepare_cached("SELECT id, package FROM source WHERE name = ?1")?
         .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -269,7 +261,7 @@ fn source_id(db: &Connection, name: &str, package: Option<&str>) -> Result<i64, 
     }
 }
 
-fn text_id(db: &Connection, text: &str) -> Result<i64, StoreError> {
+pub(super) fn text_id(db: &Connection, text: &str) -> Result<i64, StoreError> {
     let known = db
         .prepare_cached("SELECT id FROM text WHERE text = ?1")?
         .query_row([text], |row| row.get(0))

@@ -17,7 +17,11 @@ pub(super) fn roll_up(db: &Connection, now: i64, late: Option<i64>) -> Result<bo
     if let Some(late) = late {
         from = from.min(floor(late, HOUR));
     }
-    let end = floor(now, HOUR);
+    add_up(db, from, floor(now, HOUR))
+}
+
+/// Adds up the hours from one moment to another; whether there was any.
+pub(super) fn add_up(db: &Connection, mut from: i64, end: i64) -> Result<bool, StoreError> {
     let mut rolled = false;
     loop {
         let next: Option<i64> = db

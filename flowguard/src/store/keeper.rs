@@ -7,28 +7,19 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::{
-    Minute, Retention, Shortened, Store, StoreError, audit::note_order, history::write_minute,
-    verdicts::put,
-};
+use super::{Minute, Retention, Shortened, Store, StoreError, desk::Desk};
 use crate::control::api::{AuditEntry, VerdictRecord};
 
 /// Things that may wait to be written. Of records, some kilobytes each, this is some megabytes.
 const QUEUE: usize = 4_096;
-
-/// How often the whole file is looked through for damage, from the first minute on.
-const VERIFIED_EVERY: SignedDuration = SignedDuration::from_hours(24);
-
-/// Things that are written in one transaction: each costs the disk one flush.
-const AT_ONCE: usize = 512;
 
 /// How the database is, for operators.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,17 +32,20 @@ pub struct Health {
     pub shortened: Option<Shortened>,
     /// Things that were not written, since the daemon started.
     pub lost: u64,
+    /// How often another file took the place of the one that was in use.
+    pub replaced: u64,
 }
 
 /// Something to write.
 #[derive(Debug)]
-enum Write {
+pub(super) enum Write {
     Record(Box<VerdictRecord>),
     Minute(Minute),
     Order(AuditEntry),
 }
 
-enum Work {
+/// What is handed over.
+pub(super) enum Work {
     Write(Write),
     Tidy(Timestamp, Retention),
     Ask(Box<dyn FnOnce(&mut Store) + Send>),
@@ -68,18 +62,20 @@ pub struct Keeper {
 
 impl Keeper {
     /// Gives the database to a thread. Records that are made from now on are numbered from
-    /// `next_record`.
+    /// `next_record`. If verdicts are in force already, those that are carried over from a damaged
+    /// database may be theirs, and stay open; otherwise they are closed, since nobody knows how they
+    /// ended.
     ///
     /// # Errors
     ///
     /// The system has no thread left.
-    pub fn start(store: Store, next_record: u64) -> std::io::Result<Self> {
+    pub fn start(store: Store, next_record: u64, in_force: bool) -> std::io::Result<Self> {
         let (queue, work) = sync_channel(QUEUE);
         let health = Arc::new(Mutex::new(Health::default()));
         let shared = Arc::clone(&health);
         let thread = thread::Builder::new()
             .name("database".to_owned())
-            .spawn(move || Desk::new(store, shared).run(&work))?;
+            .spawn(move || Desk::new(store, shared).run(&work, in_force))?;
         Ok(Self {
             queue: Some(queue),
             thread: Some(thread),
@@ -171,134 +167,8 @@ impl Drop for Keeper {
     }
 }
 
-fn lock(health: &Mutex<Health>) -> MutexGuard<'_, Health> {
+pub(super) fn lock(health: &Mutex<Health>) -> MutexGuard<'_, Health> {
     health.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The thread's side.
-struct Desk {
-    store: Store,
-    health: Arc<Mutex<Health>>,
-    /// The last minute that was written.
-    last_minute: i64,
-    /// An earlier one that came after it, until hours are added up again.
-    late: Option<i64>,
-    /// When the file was last looked through for damage.
-    verified: Option<Timestamp>,
-}
-
-impl Desk {
-    fn new(store: Store, health: Arc<Mutex<Health>>) -> Self {
-        Self {
-            store,
-            health,
-            last_minute: i64::MIN,
-            late: None,
-            verified: None,
-        }
-    }
-
-    fn run(mut self, work: &Receiver<Work>) {
-        let mut writes = Vec::new();
-        while let Ok(first) = work.recv() {
-            let mut next = Some(first);
-            while let Some(work_now) = next.take() {
-                match work_now {
-                    Work::Write(write) => writes.push(write),
-                    other => {
-                        self.write(&mut writes);
-                        self.do_other(other);
-                    }
-                }
-                if writes.len() < AT_ONCE {
-                    next = work.try_recv().ok();
-                }
-            }
-            self.write(&mut writes);
-        }
-    }
-
-    fn do_other(&mut self, work: Work) {
-        match work {
-            Work::Tidy(now, retention) => self.tidy(now, &retention),
-            Work::Ask(question) => {
-                question(&mut self.store);
-                self.note_mishap();
-            }
-            Work::Write(_) => {}
-        }
-    }
-
-    /// Writes all of it in one transaction.
-    fn write(&mut self, writes: &mut Vec<Write>) {
-        if writes.is_empty() {
-            return;
-        }
-        let done = self.store.look_after_file().and_then(|()| {
-            self.store.attempt(|db| {
-                let change = db.transaction()?;
-                for write in &*writes {
-                    match write {
-                        Write::Record(record) => put(&change, record)?,
-                        Write::Minute(minute) => write_minute(&change, minute)?,
-                        Write::Order(entry) => note_order(&change, entry)?,
-                    }
-                }
-                Ok(change.commit()?)
-            })
-        });
-        for write in writes.iter() {
-            if let Write::Minute(minute) = write {
-                if minute.at < self.last_minute {
-                    self.late = Some(self.late.map_or(minute.at, |late| late.min(minute.at)));
-                }
-                self.last_minute = self.last_minute.max(minute.at);
-            }
-        }
-        match done {
-            // In memory it is written, and not on record.
-            Ok(()) if self.store.is_lasting() => lock(&self.health).failure = None,
-            Ok(()) => {}
-            Err(error) => self.note_failure(error, writes.len() as u64),
-        }
-        writes.clear();
-        self.note_mishap();
-    }
-
-    fn tidy(&mut self, now: Timestamp, retention: &Retention) {
-        let is_due = self
-            .verified
-            .is_none_or(|last| now.duration_since(last).abs() >= VERIFIED_EVERY);
-        if is_due {
-            self.verified = Some(now);
-            if let Err(error) = self.store.verify() {
-                self.note_failure(error, 0);
-            }
-        }
-        let done = self.store.tidy(now, self.late.take(), retention);
-        let shortened = done.as_ref().ok().copied().flatten();
-        if shortened.is_some() {
-            lock(&self.health).shortened = shortened;
-        }
-        // That there was nothing to clear away does not mean that the disk takes anything again.
-        if let Err(error) = done {
-            self.note_failure(error, 0);
-        }
-        self.note_mishap();
-    }
-
-    fn note_failure(&self, error: StoreError, lost: u64) {
-        let mut health = lock(&self.health);
-        health.lost += lost;
-        health.failure = Some(format!("{:#}", anyhow::Error::from(error)));
-    }
-
-    fn note_mishap(&mut self) {
-        if let Some(mishap) = self.store.mishap.take() {
-            tracing::error!("{mishap}");
-            lock(&self.health).mishap = Some(mishap);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -307,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_was_handed_over_is_there_for_the_next_question() {
-        let mut keeper = Keeper::start(Store::in_memory().unwrap(), 7).unwrap();
+        let mut keeper = Keeper::start(Store::in_memory().unwrap(), 7, false).unwrap();
         let mut record = testing::record(0, "user:a");
         keeper.add(&mut record);
         assert_eq!(record.record, 7);
@@ -323,7 +193,7 @@ mod tests {
     fn what_waits_is_written_before_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.db");
-        let mut keeper = Keeper::start(Store::open(&path).unwrap().0, 1).unwrap();
+        let mut keeper = Keeper::start(Store::open(&path).unwrap().0, 1, false).unwrap();
         for _ in 0..2_000 {
             keeper.add(&mut testing::record(0, "user:a"));
         }
@@ -333,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_full_drops_and_counts_and_never_waits() {
-        let keeper = Keeper::start(Store::in_memory().unwrap(), 1).unwrap();
+        let keeper = Keeper::start(Store::in_memory().unwrap(), 1, false).unwrap();
         let (go_on, wait) = std::sync::mpsc::channel::<()>();
         let (begun, begins) = std::sync::mpsc::channel::<()>();
         let held = keeper.ask(move |_| begun.send(()).is_ok() && wait.recv().is_ok());

@@ -12,6 +12,7 @@
 mod audit;
 mod checksum;
 mod database;
+mod desk;
 mod error;
 mod history;
 mod hours;
@@ -19,6 +20,8 @@ mod keeper;
 mod reader;
 mod recorder;
 mod retention;
+mod salvage;
+mod scan;
 mod schema;
 mod verdicts;
 

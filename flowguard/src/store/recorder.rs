@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::history::{Activity, Heard, MINUTE, Minute, floor, numbers, totals};
+use super::history::{Activity, Heard, MINUTE, Minute, floor};
 use crate::model::{ClassName, SourceName, Totals};
 
 /// Different replies that are kept of those to one source in one class within a minute. The kernel
@@ -140,12 +140,11 @@ impl Recorder {
 
 /// None: a counter went backwards.
 fn growth(before: &Totals, now: &Totals) -> Option<Totals> {
-    let row = |totals| numbers(0, 0, ClassName::Direct, totals);
-    let (before, mut grown) = (row(before), row(now));
+    let (before, mut grown) = (before.to_array(), now.to_array());
     for (grown, before) in grown.iter_mut().zip(before) {
-        *grown = grown.checked_sub(before).filter(|grown| *grown >= 0)?;
+        *grown = grown.checked_sub(before)?;
     }
-    Some(totals(&grown))
+    Some(Totals::from_array(grown))
 }
 
 #[cfg(test)]

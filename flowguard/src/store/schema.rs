@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// One script per version: number `n` (from 0) leads from version `n` to `n + 1`.
-const SCRIPTS: [&str; 2] = [
+const SCRIPTS: [&str; 3] = [
     "CREATE TABLE verdict (
         record INTEGER PRIMARY KEY AUTOINCREMENT,
         source TEXT NOT NULL,
@@ -19,6 +19,8 @@ const SCRIPTS: [&str; 2] = [
     CREATE INDEX verdict_source ON verdict (source, record);
     CREATE INDEX verdict_open ON verdict (record) WHERE open;",
     include_str!("history.sql"),
+    // Names of damaged files from which not all is carried over yet.
+    "CREATE TABLE aside (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;",
 ];
 
 /// The version of a database that is up to date.

@@ -3,8 +3,15 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{Store, StoreError, checksum};
+use super::{Store, StoreError, checksum, scan::Table};
 use crate::control::api::{Ended, VerdictRecord};
+
+/// All records, out of a damaged database.
+pub(super) const SALVAGE: Table<VerdictRecord> = Table {
+    rows: "SELECT record, body, checksum FROM verdict WHERE record >= ?1 ORDER BY record",
+    count: Some("SELECT count(*) FROM verdict INDEXED BY verdict_source"),
+    read: |row| Stored::of(row).ok()?.read().ok(),
+};
 
 impl Store {
     /// Writes a record under its number, in the place of an older state of it.
@@ -16,16 +23,20 @@ impl Store {
         self.attempt(|db| put(db, record))
     }
 
-    /// The highest number a record has; 0: there is none.
+    /// The highest number that was given to a record, in an earlier file too; 0: none was.
     ///
     /// # Errors
     ///
     /// The database fails.
     pub fn last_number(&mut self) -> Result<u64, StoreError> {
         self.attempt(|db| {
-            let last: Option<i64> =
-                db.query_row("SELECT max(record) FROM verdict", [], |row| row.get(0))?;
-            Ok(last.and_then(|last| u64::try_from(last).ok()).unwrap_or(0))
+            let last: i64 = db.query_row(
+                "SELECT max(coalesce((SELECT max(record) FROM verdict), 0),
+                    coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'verdict'), 0))",
+                [],
+                |row| row.get(0),
+            )?;
+            Ok(u64::try_from(last).unwrap_or(0))
         })
     }
 
@@ -128,6 +139,14 @@ pub(super) fn put(db: &Connection, record: &VerdictRecord) -> Result<(), StoreEr
         checksum::text(&body),
     ])?;
     Ok(())
+}
+
+/// Writes a record out of an earlier file, unless there is a newer state of it.
+pub(super) fn put_older(db: &Connection, record: &VerdictRecord) -> Result<(), StoreError> {
+    let is_known = db
+        .prepare_cached("SELECT 1 FROM verdict WHERE record = ?1")?
+        .exists([i64::try_from(record.record).unwrap_or(0)])?;
+    if is_known { Ok(()) } else { put(db, record) }
 }
 
 fn open_at(db: &Connection, now: Timestamp) -> Result<Vec<VerdictRecord>, StoreError> {

@@ -8,6 +8,10 @@ mod at_rest;
 #[cfg(test)]
 mod full;
 #[cfg(test)]
+mod injector;
+#[cfg(test)]
+mod io_errors;
+#[cfg(test)]
 mod scene;
 #[cfg(test)]
 mod while_open;

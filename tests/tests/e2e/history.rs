@@ -1,7 +1,7 @@
 //! What the database holds: orders, minutes, and what is left of both when the daemon or its file
 //! is gone.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use flowguard_tests::{
@@ -11,7 +11,6 @@ use flowguard_tests::{
     users::User,
     wait::{SOON, until},
 };
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rusqlite::Connection;
 use serde::Deserialize;
 
@@ -151,76 +150,6 @@ fn a_database_that_is_removed_under_the_daemon_is_replaced_and_said_so() -> Resu
     // In force, so that it is explained although the record is gone.
     assert_eq!(shown.verdicts[0].reason.as_deref(), Some("first"));
     assert_eq!(guard.verdicts()?.len(), 4);
-    Ok(())
-}
-
-/// A disk of its own, gone when it is dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn new(path: PathBuf, size: &str) -> Result<Self> {
-        fs::create_dir(&path)?;
-        let options = format!("size={size}");
-        mount(
-            Some("tmpfs"),
-            &path,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some(&*options),
-        )?;
-        Ok(Self(path))
-    }
-
-    fn resize(&self, size: &str) -> Result<()> {
-        let options = format!("size={size}");
-        let none = None::<&str>;
-        Ok(mount(
-            none,
-            &self.0,
-            none,
-            MsFlags::MS_REMOUNT,
-            Some(&*options),
-        )?)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: the daemon may have it open still.
-        umount2(&self.0, MntFlags::MNT_DETACH).ok();
-    }
-}
-
-#[test]
-fn on_a_full_disk_verdicts_hold_and_once_there_is_room_they_are_on_record() -> Result<()> {
-    let lab = Lab::new()?;
-    let disk = Disk::new(lab.dir().join("disk"), "256k")?;
-    let mut guard = Guard::stopped(&lab, &Config::observe(&lab))?;
-    let config = Config::observe(&lab).to_string();
-    guard.configure(&config.replacen("state.db", "disk/state.db", 1))?;
-    guard.restart()?;
-    let warned = |told: bool| -> Result<()> {
-        let warnings = guard.status()?.warnings;
-        let found = warnings
-            .iter()
-            .any(|text| text.contains("cannot be written"));
-        ensure!(found == told, "{warnings:?}");
-        Ok(())
-    };
-    let long = "x".repeat(900);
-    until("the disk to be full", SOON, || {
-        guard.ok(&["block", WWW.1, "--reason", &long])?;
-        warned(true)
-    })?;
-    guard.ok(&["block", GAMES.1, "--reason", "on a full disk"])?;
-    lab.client(User::named(GAMES.0)?)?.run()?.all_refused(1)?;
-    disk.resize("16m")?;
-    guard.ok(&["block", WWW.1, "--reason", "with room"])?;
-    until("the warning to go", SOON, || warned(false))?;
-    guard.kill()?;
-    guard.restart()?;
-    let shown = guard.show(WWW.1)?;
-    assert_eq!(shown.verdicts[0].reason.as_deref(), Some("with room"));
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod cli;
 mod control;
 mod count;
 mod demo;
+mod disk;
 mod edge;
 mod engine;
 mod failpoints;

@@ -151,6 +151,12 @@ pub(crate) const TEST: &[Package] = &[
         why: "tests give their mail server a certificate",
         elsewhere: "openssl",
     },
+    Package {
+        name: "strace",
+        sign: Sign::Program("strace"),
+        why: "tests let the disk under the database fail at the n-th call",
+        elsewhere: "strace",
+    },
 ];
 
 /// What running the tests in virtual machines with other kernels needs on top.

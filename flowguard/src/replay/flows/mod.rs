@@ -120,15 +120,15 @@ pub fn over_flows(
     tenants: &[IpNet],
     trials: &mut [Trial<'_>],
 ) -> Result<(Vec<Stretch>, Skipped), FlowsError> {
+    let unanswered = trials.first().map_or(0, |trial| {
+        let after = trial.config().kernel.unanswered_after;
+        i64::try_from(after.as_millis()).unwrap_or(i64::MAX)
+    });
     let mut run = Run {
         contacts: trials.iter().map(|_| Contacts::default()).collect(),
-        unanswered: trials.first().map_or(0, |trial| {
-            let after = trial.config().kernel.unanswered_after;
-            i64::try_from(after.as_millis()).unwrap_or(i64::MAX)
-        }),
         trials,
         tenants,
-        queue: Queue::default(),
+        queue: Queue::new(unanswered),
         skipped: Skipped::default(),
         lines: 0,
         span: None,
@@ -178,8 +178,6 @@ struct Run<'r, 'c> {
     span: Option<(i64, i64)>,
     /// Of the events that were handed out last.
     second: i64,
-    /// After how long nobody will answer any more, milliseconds.
-    unanswered: i64,
 }
 
 impl Run<'_, '_> {
@@ -213,7 +211,7 @@ impl Run<'_, '_> {
             self.skipped.foreign += 1;
             return;
         }
-        if !self.queue.push(flow, self.unanswered) {
+        if !self.queue.push(flow) {
             self.skipped.late += 1;
             if self.skipped.late_lines.len() < TOLD {
                 self.skipped.late_lines.push(line);
