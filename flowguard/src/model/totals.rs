@@ -1,6 +1,6 @@
 //! What was counted.
 
-use std::{array, ops::AddAssign};
+use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
@@ -67,86 +67,57 @@ impl Totals {
     /// How many counters there are.
     pub const COUNT: usize = 17;
 
-    /// The counters in the order in which they are stored.
-    pub const fn to_array(self) -> [u64; Self::COUNT] {
+    /// Where each counter is, in the order in which they are stored.
+    const fn places(&mut self) -> [&mut u64; Self::COUNT] {
         [
-            self.attempts,
-            self.denied,
-            self.would_deny,
-            self.destinations,
-            self.retransmits,
-            self.established,
-            self.refused,
-            self.timed_out,
-            self.redirected,
-            self.bytes,
-            self.replies.ok,
-            self.replies.more,
-            self.replies.later,
-            self.replies.never,
-            self.messages,
-            self.encrypted,
-            self.open_ms,
+            &mut self.attempts,
+            &mut self.denied,
+            &mut self.would_deny,
+            &mut self.destinations,
+            &mut self.retransmits,
+            &mut self.established,
+            &mut self.refused,
+            &mut self.timed_out,
+            &mut self.redirected,
+            &mut self.bytes,
+            &mut self.replies.ok,
+            &mut self.replies.more,
+            &mut self.replies.later,
+            &mut self.replies.never,
+            &mut self.messages,
+            &mut self.encrypted,
+            &mut self.open_ms,
         ]
     }
 
+    /// The counters in the order in which they are stored.
+    pub fn to_array(mut self) -> [u64; Self::COUNT] {
+        self.places().map(|place| *place)
+    }
+
     /// Of counters in that order.
-    pub const fn from_array(counters: [u64; Self::COUNT]) -> Self {
-        let [
-            attempts,
-            denied,
-            would_deny,
-            destinations,
-            retransmits,
-            established,
-            refused,
-            timed_out,
-            redirected,
-            bytes,
-            ok,
-            more,
-            later,
-            never,
-            messages,
-            encrypted,
-            open_ms,
-        ] = counters;
-        Self {
-            attempts,
-            denied,
-            would_deny,
-            destinations,
-            retransmits,
-            established,
-            refused,
-            timed_out,
-            redirected,
-            bytes,
-            replies: Replies {
-                ok,
-                more,
-                later,
-                never,
-            },
-            messages,
-            encrypted,
-            open_ms,
+    pub fn from_array(counters: [u64; Self::COUNT]) -> Self {
+        let mut totals = Self::default();
+        for (place, counter) in totals.places().into_iter().zip(counters) {
+            *place = counter;
         }
+        totals
     }
 }
 
 /// Each as far as it goes: what comes from a socket may be anything.
 impl AddAssign for Totals {
     fn add_assign(&mut self, more: Self) {
-        let (now, more) = (self.to_array(), more.to_array());
-        *self = Self::from_array(array::from_fn(|index| {
-            now[index].saturating_add(more[index])
-        }));
+        for (place, more) in self.places().into_iter().zip(more.to_array()) {
+            *place = place.saturating_add(more);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::array;
+
     use super::*;
 
     #[test]

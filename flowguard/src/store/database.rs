@@ -139,6 +139,19 @@ impl Store {
         }
     }
 
+    /// Works with the database in one transaction.
+    pub(super) fn change<T>(
+        &mut self,
+        work: impl Fn(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.attempt(|db| {
+            let change = db.transaction()?;
+            let done = work(&change)?;
+            change.commit()?;
+            Ok(done)
+        })
+    }
+
     /// Opens the file again if it is not what is open any more: somebody removed or replaced it,
     /// and what is written would be lost. So it is, too, after the disk refused a new file.
     pub(super) fn look_after_file(&mut self) -> Result<(), StoreError> {

@@ -156,16 +156,15 @@ impl Desk {
             return;
         }
         let done = self.store.look_after_file().and_then(|()| {
-            self.store.attempt(|db| {
-                let change = db.transaction()?;
+            self.store.change(|db| {
                 for write in &*writes {
                     match write {
-                        Write::Record(record) => put(&change, record)?,
-                        Write::Minute(minute) => write_minute(&change, minute)?,
-                        Write::Order(entry) => note_order(&change, entry)?,
+                        Write::Record(record) => put(db, record)?,
+                        Write::Minute(minute) => write_minute(db, minute)?,
+                        Write::Order(entry) => note_order(db, entry)?,
                     }
                 }
-                Ok(change.commit()?)
+                Ok(())
             })
         });
         for write in writes.iter() {

@@ -58,16 +58,13 @@ impl Store {
         retention: &Retention,
     ) -> Result<Option<Shortened>, StoreError> {
         let now = now.as_second();
-        self.attempt(|db| {
-            let change = db.transaction()?;
-            let rolled = hours::roll_up(&change, now, late)?;
-            forget_old(&change, now, retention)?;
+        self.change(|db| {
+            let rolled = hours::roll_up(db, now, late)?;
+            forget_old(db, now, retention)?;
             if rolled {
-                forget_unused(&change, now)?;
+                forget_unused(db, now)?;
             }
-            let shortened = shorten(&change, now, retention.max_bytes)?;
-            change.commit()?;
-            Ok(shortened)
+            shorten(db, now, retention.max_bytes)
         })
     }
 

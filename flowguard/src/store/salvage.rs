@@ -286,23 +286,19 @@ fn put_records(
             record.ended.get_or_insert_with(|| end.clone());
         }
     }
-    store.attempt(|db| {
-        let change = db.transaction()?;
+    store.change(|db| {
         for record in &records {
-            verdicts::put_older(&change, record)?;
+            verdicts::put_older(db, record)?;
         }
-        change.commit()?;
         Ok(records.len() as u64)
     })
 }
 
 fn put_orders(store: &mut Store, orders: &[AuditEntry]) -> Result<u64, StoreError> {
-    store.attempt(|db| {
-        let change = db.transaction()?;
+    store.change(|db| {
         for order in orders {
-            audit::put_older(&change, order)?;
+            audit::put_older(db, order)?;
         }
-        change.commit()?;
         Ok(orders.len() as u64)
     })
 }

@@ -88,13 +88,12 @@ impl Store {
     ///
     /// The database fails.
     pub fn end_all(&mut self, end: &Ended) -> Result<(), StoreError> {
-        self.attempt(|db| {
-            let change = db.transaction()?;
-            for mut record in open_at(&change, end.at)? {
+        self.change(|db| {
+            for mut record in open_at(db, end.at)? {
                 record.ended = Some(end.clone());
-                put(&change, &record)?;
+                put(db, &record)?;
             }
-            Ok(change.commit()?)
+            Ok(())
         })
     }
 

@@ -103,18 +103,16 @@ impl Names {
         table: history::Table,
         rows: &[Numbers],
     ) -> Result<u64, StoreError> {
-        store.attempt(|db| {
-            let change = db.transaction()?;
+        store.change(|db| {
             let mut put = 0;
             for row in rows {
                 if let Some((name, package)) = self.sources.get(&row[1]) {
                     let mut row = *row;
-                    row[1] = history::source_id(&change, name, package.as_deref())?;
-                    history::add_older(&change, table, &row)?;
+                    row[1] = history::source_id(db, name, package.as_deref())?;
+                    history::add_older(db, table, &row)?;
                     put += 1;
                 }
             }
-            change.commit()?;
             Ok(put)
         })
     }
@@ -125,20 +123,18 @@ impl Names {
         store: &mut Store,
         replies: &[Reply],
     ) -> Result<u64, StoreError> {
-        store.attempt(|db| {
-            let change = db.transaction()?;
+        store.change(|db| {
             let mut put = 0;
             for ([at, source, class, text, count], server) in replies {
                 let (source, text) = (self.sources.get(source), self.texts.get(text));
                 if let Some(((name, _), text)) = source.zip(text) {
-                    let source = history::source_id(&change, name, None)?;
-                    let text = history::text_id(&change, text)?;
+                    let source = history::source_id(db, name, None)?;
+                    let text = history::text_id(db, text)?;
                     let numbers = [*at, source, *class, text, *count];
-                    history::add_older_reply(&change, numbers, server)?;
+                    history::add_older_reply(db, numbers, server)?;
                     put += 1;
                 }
             }
-            change.commit()?;
             Ok(put)
         })
     }
@@ -154,9 +150,6 @@ pub(super) fn add_up(
 ) -> Result<(), StoreError> {
     let from = added_up.map_or(i64::MIN, |hour| hour.saturating_add(HOUR));
     let end = floor(last, HOUR).saturating_add(HOUR).min(floor(now, HOUR));
-    store.attempt(|db| {
-        let change = db.transaction()?;
-        hours::add_up(&change, from, end)?;
-        Ok(change.commit()?)
-    })
+    store.change(|db| hours::add_up(db, from, end))?;
+    Ok(())
 }
