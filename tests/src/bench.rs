@@ -18,8 +18,12 @@ use flowguard_common::{
     source::Edge,
 };
 
+use crate::feature::FETCHING_ATOMICS;
+
 /// What `cargo xtask build` made, below the target folder that this test is in.
 const OBJECT: &str = "bpf/flowguard-ebpf.o";
+/// The same for kernels without [`FETCHING_ATOMICS`].
+const OBJECT_LEGACY: &str = "bpf/flowguard-ebpf-legacy.o";
 /// The device that frames of a test run come in on: the loopback device, unless told otherwise
 /// (`bpf_prog_test_run_skb` and `bpf_prog_test_run_xdp`, net/bpf/test_run.c).
 const IFINDEX: u32 = 1;
@@ -49,11 +53,16 @@ impl Bench {
     /// When it is not built, or the kernel refuses it.
     pub fn load(program: &'static str) -> Result<Self> {
         let this = env::current_exe()?;
+        let name = if FETCHING_ATOMICS.is_there()? {
+            OBJECT
+        } else {
+            OBJECT_LEGACY
+        };
         let object = this
             .ancestors()
-            .map(|folder| folder.join(OBJECT))
+            .map(|folder| folder.join(name))
             .find(|object| object.is_file())
-            .with_context(|| format!("no {OBJECT} above {}", this.display()))?;
+            .with_context(|| format!("no {name} above {}", this.display()))?;
         let mut object = Ebpf::load_file(object)?;
         match object.program_mut(program).context(program)? {
             Program::SchedClassifier(program) => program.load()?,

@@ -123,6 +123,12 @@ pub(crate) fn object(ready: &Ready) -> Result<()> {
     objects(ready, &FORMS)
 }
 
+/// Where the objects are that [`object`] builds.
+pub(crate) fn object_paths() -> Result<[PathBuf; 2]> {
+    let target = paths::bpf_target()?;
+    Ok(FORMS.map(|(_, object)| target.join(object)))
+}
+
 fn objects(ready: &Ready, forms: &[(&[&str], &str)]) -> Result<()> {
     let target = paths::bpf_target()?;
     let built = target.join(TARGET).join("release/flowguard-ebpf");

@@ -24,6 +24,8 @@ pub(crate) struct Programs {
     pub(crate) tested: Tested,
     /// The end-to-end tests.
     pub(crate) tests: PathBuf,
+    /// The BPF programs by themselves, which some tests load.
+    pub(crate) objects: [PathBuf; 2],
     /// What the tests start.
     helpers: Vec<PathBuf>,
 }
@@ -44,6 +46,7 @@ impl Programs {
             tests: tests
                 .map(|program| program.executable.clone())
                 .with_context(|| format!("cargo built no tests called {TESTS}"))?,
+            objects: build::object_paths()?,
             helpers: built
                 .into_iter()
                 .filter(|program| !is_tests(program))
@@ -52,7 +55,7 @@ impl Programs {
         })
     }
 
-    /// All of them.
+    /// All that this machine's processor runs.
     pub(crate) fn all(&self) -> impl Iterator<Item = &PathBuf> {
         [&self.tested.flowguard, &self.tested.grown, &self.tests]
             .into_iter()

@@ -20,6 +20,8 @@ pub(crate) enum Outcome {
     Absent(String),
     /// Otherwise; what it said.
     Failed(String),
+    /// It did not: the machine was switched off, or stopped, before.
+    Unfinished,
 }
 
 /// What one machine reported.
@@ -89,8 +91,22 @@ impl Report {
             .iter()
             .filter_map(|(test, outcome)| match outcome {
                 Outcome::Failed(why) => Some((test.as_str(), why.as_str())),
+                Outcome::Unfinished => Some((test.as_str(), "it did not end\n")),
                 Outcome::Passed | Outcome::Absent(_) => None,
             })
+    }
+
+    /// How many tests came to an end.
+    pub(crate) fn ended(&self) -> usize {
+        let outcomes = self.tests.values();
+        outcomes
+            .filter(|outcome| **outcome != Outcome::Unfinished)
+            .count()
+    }
+
+    /// Whether all tests did that there are.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.ended() >= self.expected.max(1)
     }
 
     fn take_doctor(&mut self, value: Value) -> Result<()> {
@@ -125,7 +141,7 @@ impl Report {
                 let outcome = match event.as_str() {
                     // It takes long, and goes on.
                     "timeout" => return,
-                    "started" => Outcome::Failed("it did not end".to_owned()),
+                    "started" => Outcome::Unfinished,
                     "ok" => Outcome::Passed,
                     "failed" => failure(stdout, kernel),
                     other => Outcome::Failed(format!("it ended in an unknown way: {other}")),
@@ -184,11 +200,15 @@ mod tests {
         let report = Report::read(&format!("{DOCTOR}{TESTS}"), Kernel::Bookworm).unwrap();
         assert_eq!(report.expected, 4);
         assert_eq!(report.instructions["edge"], 1234);
+        assert_eq!(report.ended(), 3);
+        assert!(!report.is_complete());
+        let failures: Vec<_> = report.failures().map(|(test, _)| test).collect();
+        assert_eq!(failures, ["a::fails", "a::hangs"]);
         let tests: Vec<_> = report.tests.into_iter().collect();
         let failed = |said: &str| Outcome::Failed(said.to_owned());
         let expected = [
             ("a::fails", failed("Error: 3 is not 4")),
-            ("a::hangs", failed("it did not end")),
+            ("a::hangs", Outcome::Unfinished),
             (
                 "a::needs_more",
                 Outcome::Absent("TCX (Linux 6.6)".to_owned()),
@@ -214,7 +234,8 @@ mod tests {
         let cut = &TESTS[..TESTS.find("exec_time").unwrap()];
         let report = Report::read(cut, Kernel::Sid).unwrap();
         assert_eq!(report.tests.len(), 2);
-        assert!(Report::read("", Kernel::Sid).unwrap().tests.is_empty());
+        let nothing = Report::read("", Kernel::Sid).unwrap();
+        assert!(nothing.tests.is_empty() && !nothing.is_complete());
     }
 
     #[test]

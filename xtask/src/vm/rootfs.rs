@@ -128,6 +128,10 @@ pub(crate) fn archive(programs: &Programs, script: &str) -> Result<PathBuf> {
     for program in programs.all() {
         strip(program, &in_stage(&stage, program)?)?;
     }
+    for object in &programs.objects {
+        fs::copy(object, in_stage(&stage, object)?)
+            .with_context(|| format!("cannot copy {}", object.display()))?;
+    }
 
     let mut files = system_files()?;
     let own: Vec<PathBuf> = programs.all().cloned().collect();

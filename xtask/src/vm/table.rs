@@ -17,8 +17,8 @@ const UNKNOWN: &str = "";
 pub(crate) struct Table(BTreeMap<String, BTreeMap<Kernel, String>>);
 
 impl Table {
-    /// Takes what a kernel's tests came to. If they are all there are, nothing else that was known
-    /// of that kernel is kept.
+    /// Takes what a kernel's tests came to, those that ended. If they are all there are, nothing
+    /// else that was known of that kernel is kept.
     pub(crate) fn take(
         &mut self,
         kernel: Kernel,
@@ -35,6 +35,7 @@ impl Table {
                 Outcome::Passed => "pass".to_owned(),
                 Outcome::Absent(feature) => format!("no {feature}"),
                 Outcome::Failed(_) => "**fail**".to_owned(),
+                Outcome::Unfinished => continue,
             };
             self.0.entry(test.clone()).or_default().insert(kernel, cell);
         }
@@ -104,20 +105,24 @@ fn header(kernels: &[Kernel]) -> Vec<String> {
     ["test".to_owned()].into_iter().chain(series).collect()
 }
 
+/// What one kernel's tests came to.
+pub(crate) struct Found<'a> {
+    pub(crate) kernel: Kernel,
+    pub(crate) outcomes: &'a BTreeMap<String, Outcome>,
+    /// They are all the tests there are.
+    pub(crate) are_all: bool,
+}
+
 /// Puts what was found into the documentation, where it leaves the other kernels' columns alone, and
 /// other tests' rows unless all were run.
-pub(crate) fn write(found: &[(Kernel, &BTreeMap<String, Outcome>)], are_all: bool) -> Result<()> {
+pub(crate) fn write(found: &[Found<'_>]) -> Result<()> {
     let path = paths::root().join("docs/kernels.md");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let text = put(&text, found, are_all).with_context(|| path.display().to_string())?;
+    let text = put(&text, found).with_context(|| path.display().to_string())?;
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn put(
-    text: &str,
-    found: &[(Kernel, &BTreeMap<String, Outcome>)],
-    are_all: bool,
-) -> Result<String> {
+fn put(text: &str, found: &[Found<'_>]) -> Result<String> {
     let (before, rest) = text
         .split_once(BEGIN)
         .context("there is no mark where the table begins")?;
@@ -125,8 +130,8 @@ fn put(
         .split_once(END)
         .context("there is no mark where the table ends")?;
     let mut table = Table::parse(old);
-    for (kernel, outcomes) in found {
-        table.take(*kernel, outcomes, are_all);
+    for one in found {
+        table.take(one.kernel, one.outcomes, one.are_all);
     }
     Ok(format!(
         "{before}{BEGIN}{}{END}{after}",
@@ -145,6 +150,14 @@ mod tests {
         owned.collect()
     }
 
+    fn found(kernel: Kernel, outcomes: &BTreeMap<String, Outcome>, are_all: bool) -> Found<'_> {
+        Found {
+            kernel,
+            outcomes,
+            are_all,
+        }
+    }
+
     #[test]
     fn a_kernels_column_is_replaced_and_the_others_stay() {
         let old = outcomes(&[
@@ -156,14 +169,15 @@ mod tests {
             ("count::all", Outcome::Passed),
         ]);
         let text = format!("# Kernels\n\n{BEGIN}{END}\n\nMore.\n");
-        let both = [(Kernel::Bookworm, &old), (Kernel::Sid, &old)];
-        let text = put(&text, &both, true).unwrap();
+        let both = [Kernel::Bookworm, Kernel::Sid].map(|kernel| found(kernel, &old, true));
+        let text = put(&text, &both).unwrap();
         let new = outcomes(&[
             ("edge::clsact", Outcome::Passed),
             ("count::all", Outcome::Failed("why".to_owned())),
+            ("edge::hangs", Outcome::Unfinished),
         ]);
-        let one = [(Kernel::Sid, &new)];
-        let text = put(&text, &one, true).unwrap();
+        let one = [found(Kernel::Sid, &new, true)];
+        let text = put(&text, &one).unwrap();
         let expected = "\
 # Kernels
 
@@ -178,10 +192,10 @@ mod tests {
 More.
 ";
         assert_eq!(text, expected);
-        assert_eq!(put(&text, &one, true).unwrap(), expected, "it is stable");
-        let some = put(&text, &[(Kernel::Bookworm, &new)], false).unwrap();
+        assert_eq!(put(&text, &one).unwrap(), expected, "it is stable");
+        let some = put(&text, &[found(Kernel::Bookworm, &new, false)]).unwrap();
         assert!(some.contains("edge::gone"), "it was not asked: {some}");
-        let text = put(&text, &[(Kernel::Bookworm, &new)], true).unwrap();
+        let text = put(&text, &[found(Kernel::Bookworm, &new, true)]).unwrap();
         assert!(
             !text.contains("edge::gone"),
             "a test that is gone leaves no row: {text}"
@@ -190,6 +204,6 @@ More.
 
     #[test]
     fn a_page_without_marks_is_left_alone() {
-        assert!(put("# Kernels\n", &[], true).is_err());
+        assert!(put("# Kernels\n", &[]).is_err());
     }
 }

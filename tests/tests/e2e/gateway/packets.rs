@@ -203,9 +203,9 @@ fn a_flood_by_one_address_disturbs_nobody_elses_count() -> Result<()> {
         let totals = totals(&sources, &format!("addr:10.80.8.{host}"), "direct");
         assert_eq!(totals.attempts, 10, "{host}");
     }
-    // A busy machine's link loses some of a flood before anybody sees it.
+    // A busy machine's link loses some of a flood before anybody sees it, an emulated one most.
     let flood = guard.totals(A.1, "direct")?.attempts;
-    ensure!((FLOOD / 2..=FLOOD).contains(&flood), "{flood}");
+    ensure!((FLOOD / 10..=FLOOD).contains(&flood), "{flood}");
     guard.expect_sum(flood + 1_020)?;
     // Nor does it take the place of their evidence.
     lan.client(&[B.0]).run()?.all_connected(1)?;
