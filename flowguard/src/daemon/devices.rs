@@ -11,7 +11,7 @@ use flowguard_common::source::{
 };
 use tokio::sync::mpsc;
 
-use super::{gateways, lookup, state::State};
+use super::{lookup, state::State, warnings::About};
 use crate::{
     identity::{
         self,
@@ -176,7 +176,7 @@ impl State {
                 anyhow::Error::from(error)
             )
         });
-        self.warn(about(link.ifindex), what);
+        self.warn(About::Device(link.ifindex), what);
     }
 
     /// Devices that an earlier daemon attached and that died while none ran.
@@ -254,7 +254,7 @@ impl State {
                 anyhow::Error::from(error)
             )
         });
-        self.warn(about(link.ifindex), what);
+        self.warn(About::Device(link.ifindex), what);
     }
 
     /// After a change of names that are edges.
@@ -307,7 +307,7 @@ impl State {
         let failure = peers.as_ref().err().map(|error| {
             format!("cannot tell which containers are behind which devices, trying again: {error}")
         });
-        self.warn("peers", failure);
+        self.warn(About::Peers, failure);
         for link in links {
             // It may have gone or changed while we looked; then another look is under way.
             if self.devices.links.get(&link.ifindex) != Some(link) {
@@ -395,8 +395,8 @@ impl State {
         self.devices.settling.remove(&ifindex);
         let (used, room) = self.kernel.registry.used(Table::Edges);
         self.release(ifindex);
-        self.warn(about(ifindex), None);
-        self.warn(gateways::about(ifindex), None);
+        self.warn(About::Device(ifindex), None);
+        self.warn(About::Gateway(ifindex), None);
         if used >= room {
             self.let_one_in();
         }
@@ -459,9 +459,4 @@ pub(super) fn link_layer(link: &Link) -> u32 {
     } else {
         LINK_IP
     }
-}
-
-/// What a device's warnings go under.
-pub(super) fn about(ifindex: u32) -> String {
-    format!("device {ifindex}")
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use flowguard_common::source::{Kind, ROLE_GATEWAY};
 use ipnet::IpNet;
 
-use super::{devices, handle::RequestError, state::State};
+use super::{devices, handle::RequestError, state::State, warnings::About};
 use crate::{
     identity::links::Link,
     kernel::{Identity, KernelError},
@@ -29,7 +29,7 @@ impl State {
                  there would hide whose sockets packets come from, so take it out of one of the two"
             )
         });
-        self.warn(about(link.ifindex), what);
+        self.warn(About::Gateway(link.ifindex), what);
         is_gateway && !is_edge
     }
 
@@ -55,7 +55,7 @@ impl State {
                 anyhow::Error::from(error)
             )
         });
-        self.warn(devices::about(link.ifindex), what);
+        self.warn(About::Device(link.ifindex), what);
     }
 
     /// Tries gateways again that could not be attached, and tells if there are none at all.
@@ -69,7 +69,7 @@ impl State {
         let known = self.devices.links().next().is_some();
         let missing = self.config.gateway.is_used() && known && gateways.is_empty();
         self.warn(
-            "gateway",
+            About::Gateways,
             missing.then(|| {
                 "no interface of this host fits `[gateway] interfaces`: nothing is counted by \
                  address until one of that name appears (`ip link` lists what there is)"
@@ -119,11 +119,6 @@ impl State {
             None => Ok(()),
         }
     }
-}
-
-/// What the warnings about a gateway's configuration go under.
-pub(super) fn about(ifindex: u32) -> String {
-    format!("gateway {ifindex}")
 }
 
 impl SourceName {

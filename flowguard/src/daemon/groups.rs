@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use flowguard_common::source::Kind;
 use tokio::time::Instant;
 
-use super::{lookup, state::State};
+use super::{lookup, state::State, warnings::About};
 use crate::{identity::users::LookupError, model::SourceName};
 
 /// How often groups are looked up again.
@@ -62,7 +62,7 @@ impl State {
         let failure = groups.as_ref().err().map(|error| {
             format!("rules that go by groups judge by what was known of them before: {error}")
         });
-        self.warn("groups", failure);
+        self.warn(About::Groups, failure);
         if let (Ok(groups), Some(source)) =
             (groups, self.kernel.registry.id(&SourceName::user(user)))
         {

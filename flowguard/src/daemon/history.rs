@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::{audit, start::RunError, state::State};
+use super::{audit, start::RunError, state::State, warnings::About};
 use crate::{
     control::api,
     kernel::{
@@ -79,9 +79,9 @@ impl State {
                  {failure}"
             )
         });
-        self.warn("store", failure);
+        self.warn(About::Store, failure);
         if mishap.is_some() {
-            self.warn("database", mishap);
+            self.warn(About::Database, mishap);
         }
         let shortened = shortened.map(|reach| {
             let since = |at: Option<jiff::Timestamp>| {
@@ -95,14 +95,14 @@ impl State {
                 since(reach.hours_since)
             )
         });
-        self.warn("history", shortened);
+        self.warn(About::History, shortened);
         let lost = (lost > 0).then(|| {
             format!(
                 "{lost} records, minutes of history or orders were not written since this daemon \
                  started: the disk was full or too slow"
             )
         });
-        self.warn("lost", lost);
+        self.warn(About::Lost, lost);
     }
 
     fn record_now(&mut self, accounts: &Accounts, now: &Moment) {

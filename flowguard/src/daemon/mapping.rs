@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{
     lookup::{self, TableRead},
     state::State,
+    warnings::About,
 };
 use crate::{
     identity::mapping::{Mapping, Tenant},
@@ -48,8 +49,8 @@ impl State {
                     asked: self.tenants.asked + 1,
                     ..Tenants::default()
                 };
-                self.warn("mapping", None);
-                self.warn("mapping lines", None);
+                self.warn(About::Mapping, None);
+                self.warn(About::MappingLines, None);
             }
             return;
         };
@@ -72,14 +73,14 @@ impl State {
             };
             format!("the table of customers cannot be read, so {holds}: {error}")
         });
-        self.warn("mapping", failure);
+        self.warn(About::Mapping, failure);
         let Ok((table, left_out)) = read else {
             return;
         };
         let what = left_out.map(|(first, count)| {
             format!("{count} lines of the table of customers are left out: {first}")
         });
-        self.warn("mapping lines", what);
+        self.warn(About::MappingLines, what);
         tracing::info!(lines = table.len(), "the table of customers is in force");
         self.tenants.table = table;
         self.tenants.found_at = None;

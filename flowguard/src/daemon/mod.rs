@@ -28,6 +28,7 @@ mod state;
 mod tables;
 mod vacancies;
 mod verdicts;
+mod warnings;
 
 pub use privilege::{MissingPrivilege, require as require_privilege};
 pub use run::run;

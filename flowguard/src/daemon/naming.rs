@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::PoisonError, time::Duration};
 use flowguard_common::class::Class;
 use tokio::time::Instant;
 
-use super::{lookup, state::State};
+use super::{lookup, state::State, warnings::About};
 use crate::{
     config::Engine,
     control::api::ContainerInfo,
@@ -176,7 +176,7 @@ impl State {
                 "containers go by their ids, since their engine does not tell their names: {error}"
             )
         });
-        self.warn("names", what);
+        self.warn(About::Names, what);
         // It may be gone.
         let Some(named) = self.containers.get_mut(path) else {
             return;

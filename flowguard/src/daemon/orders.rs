@@ -11,6 +11,7 @@ use super::{
     handle::{Order, RequestError},
     state::State,
     verdicts::{InForce, expires_ns, until},
+    warnings::About,
 };
 use crate::{
     control::api::{ActionName, Unblocked, VerdictRecord},
@@ -101,7 +102,7 @@ impl State {
                  they concern is refused instead; name a smarthost, or lift them"
             )
         });
-        self.warn("smarthosts", what);
+        self.warn(About::Smarthosts, what);
     }
 
     /// Lifts the verdicts of one source, or all.

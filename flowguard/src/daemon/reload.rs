@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use jiff::Timestamp;
 
-use super::{handle::RequestError, state::State};
+use super::{handle::RequestError, state::State, warnings::About};
 use crate::{
     config::Config,
     control::api::Reloaded,
@@ -56,7 +56,7 @@ impl State {
                 anyhow::Error::from(error)
             )
         });
-        self.warn("containers", what);
+        self.warn(About::Containers, what);
         tracing::info!(?needs_restart, "configuration loaded");
         Ok(Reloaded {
             config,

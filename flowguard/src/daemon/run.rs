@@ -17,6 +17,7 @@ use super::{
     processes::{SETTLE, Seen},
     start::{self, Options, RunError, Started},
     state::State,
+    warnings::About,
 };
 use crate::{
     config::Config,
@@ -305,7 +306,7 @@ impl State {
             return;
         };
         self.warn(
-            "strays",
+            About::Strays,
             Some(format!(
                 "SMTP connections leave this host that belong to no source, the last one to {} port \
                  {} by a raw or packet socket of uid {}, or forwarded from a device that is no edge: \

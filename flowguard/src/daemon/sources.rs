@@ -8,7 +8,7 @@ use flowguard_common::{
     verdict::{ACTION_ALLOW, Rate, VERDICT_EXEMPT},
 };
 
-use super::{lookup, processes::Seen, state::State};
+use super::{lookup, processes::Seen, state::State, warnings::About};
 use crate::{
     identity::{
         cgroup_watch::CgroupEvent,
@@ -164,7 +164,7 @@ impl State {
                  answers: {error}"
             )
         });
-        self.warn("users", failure);
+        self.warn(About::Users, failure);
         let identity = Identity::Uid(uid);
         let Ok(name) = name else {
             return;
@@ -243,7 +243,7 @@ impl State {
             CgroupEvent::Gone { id, .. } => self.forget_cgroup(id),
             CgroupEvent::Synced => {}
             CgroupEvent::Unwatched { directories } => self.warn(
-                "cgroups",
+                About::CgroupWatch,
                 Some(format!(
                     "{directories} cgroups cannot be watched, so new containers in them are \
                      noticed a few seconds late: raise sysctl fs.inotify.max_user_watches"

@@ -17,6 +17,7 @@ use super::{
     privilege::{self, MissingPrivilege},
     processes::{Processes, Seen},
     state::{Host, State},
+    warnings::About,
 };
 use crate::{
     config::{Config, EdgeAttach},
@@ -150,8 +151,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         host,
         kernel,
         _lock: lock,
-        trusted_addresses: Vec::new(),
-        addresses_left_out: 0,
+        addresses: Default::default(),
         addresses_changed: false,
         store,
         recorder: Default::default(),
@@ -184,7 +184,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         lookups,
         config,
     };
-    state.warn("database", store_warning);
+    state.warn(About::Database, store_warning);
     state.warn_capacity();
     let config = state.config.clone();
     let addresses = state.local_addresses(&config);
@@ -243,6 +243,6 @@ impl State {
                  keep their place, and no other gets one. Raise it"
             )
         });
-        self.warn("capacity", what);
+        self.warn(About::Capacity, what);
     }
 }

@@ -1,7 +1,6 @@
 //! Everything the daemon knows, owned by its one task.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, RwLock},
@@ -25,6 +24,7 @@ use super::{
     tables::Refusals,
     vacancies::Vacancies,
     verdicts::InForce,
+    warnings::{About, Warnings},
 };
 use crate::{
     config::{Config, ContainerPatterns},
@@ -64,9 +64,7 @@ pub(super) struct State {
     /// Nobody else runs this guard.
     pub(super) _lock: PinsLock,
     /// This host's addresses, as the kernel programs know them.
-    pub(super) trusted_addresses: Vec<IpNet>,
-    /// How many of them found no room there.
-    pub(super) addresses_left_out: u64,
+    pub(super) addresses: LocalAddresses,
     /// They may be others by now.
     pub(super) addresses_changed: bool,
     pub(super) store: Keeper,
@@ -111,11 +109,19 @@ pub(super) struct State {
     pub(super) processes: Processes,
     /// Users whose name is being looked up.
     pub(super) asked: HashSet<u32>,
-    /// What is wrong, by what it is about.
-    pub(super) warnings: BTreeMap<Cow<'static, str>, String>,
+    /// What is wrong.
+    pub(super) warnings: Warnings,
     pub(super) broadcast: broadcast::Sender<api::Event>,
     /// Answers of look-ups that may block come back here.
     pub(super) lookups: mpsc::Sender<Lookup>,
+}
+
+/// This host's own addresses, mail to which is trusted.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct LocalAddresses {
+    pub(super) trusted: Vec<IpNet>,
+    /// How many more there are than there is room for.
+    pub(super) left_out: usize,
 }
 
 impl State {
@@ -124,38 +130,35 @@ impl State {
     pub(super) fn put_in_force(
         &mut self,
         config: &Config,
-        addresses: Vec<IpNet>,
+        addresses: LocalAddresses,
     ) -> Result<(), KernelError> {
-        let policy = self.kernel_policy(config, &addresses);
+        let policy = self.kernel_policy(config, &addresses.trusted);
         self.kernel.settings.swap(&policy)?;
-        self.trusted_addresses = addresses;
+        self.note_left_out(addresses.left_out);
+        self.addresses = addresses;
         Ok(())
     }
 
     /// This host's addresses; if they cannot be listed, those that were known.
-    pub(super) fn local_addresses(&mut self, config: &Config) -> Vec<IpNet> {
+    pub(super) fn local_addresses(&self, config: &Config) -> LocalAddresses {
         if !config.guard.trust_local_addresses {
-            self.note_left_out(0);
-            return Vec::new();
+            return LocalAddresses::default();
         }
         let configured = config.guard.trusted.len() + config.guard.smarthosts.len();
         let room = TRUSTED_ROOM.saturating_sub(configured);
         match links::local_addresses() {
-            Ok(mut addresses) => {
-                addresses.sort_unstable();
-                self.note_left_out(addresses.len().saturating_sub(room));
-                addresses.truncate(room);
-                addresses.into_iter().map(IpNet::from).collect()
-            }
+            Ok(addresses) => LocalAddresses {
+                left_out: addresses.len().saturating_sub(room),
+                trusted: addresses.into_iter().take(room).map(IpNet::from).collect(),
+            },
             Err(error) => {
                 tracing::error!(%error, "cannot list this host's addresses: those known so far hold");
-                self.trusted_addresses.clone()
+                self.addresses.clone()
             }
         }
     }
 
     fn note_left_out(&mut self, left_out: usize) {
-        self.addresses_left_out = left_out as u64;
         let what = (left_out > 0).then(|| {
             format!(
                 "{left_out} of this host's addresses are not trusted, since {TRUSTED_ROOM} trusted \
@@ -164,7 +167,7 @@ impl State {
                  `guard.trust_local_addresses` to false"
             )
         });
-        self.warn("addresses", what);
+        self.warn(About::LocalAddresses, what);
     }
 
     /// Tells the kernel of new addresses, if there are any: many changes at once cost as much as
@@ -175,7 +178,7 @@ impl State {
         }
         let config = self.config.clone();
         let addresses = self.local_addresses(&config);
-        if addresses == self.trusted_addresses {
+        if addresses == self.addresses {
             return;
         }
         if let Err(error) = self.put_in_force(&config, addresses) {
@@ -209,21 +212,6 @@ impl State {
             smarthosts: smarthosts.clone(),
             gateway_bits4: config.gateway.ipv4_prefix,
             gateway_bits6: config.gateway.ipv6_prefix,
-        }
-    }
-
-    /// Notes what is wrong, or that it is well again.
-    pub(super) fn warn(&mut self, about: impl Into<Cow<'static, str>>, what: Option<String>) {
-        let about = about.into();
-        match what {
-            Some(what) if self.warnings.get(&about) != Some(&what) => {
-                tracing::warn!("{what}");
-                self.warnings.insert(about, what);
-            }
-            Some(_) => {}
-            None => {
-                self.warnings.remove(&about);
-            }
         }
     }
 

@@ -7,7 +7,10 @@ use std::{
 
 use flowguard_common::{counters::Stat, flow::FLOWS_PER_DEVICE};
 
-use super::state::{State, TRUSTED_ROOM};
+use super::{
+    state::{State, TRUSTED_ROOM},
+    warnings::About,
+};
 use crate::{
     control::api::TableUse,
     kernel::{Identity, KernelError, Table},
@@ -89,11 +92,12 @@ impl State {
 
     /// How full the table of trusted destinations is.
     pub(super) fn trusted_use(&self) -> TableUse {
-        let used = self.config.guard.trusted.len() + self.trusted_addresses.len();
+        let guard = &self.config.guard;
+        let used = guard.trusted.len() + guard.smarthosts.len() + self.addresses.trusted.len();
         TableUse {
             used: used as u64,
             capacity: TRUSTED_ROOM as u64,
-            refused: self.addresses_left_out,
+            refused: self.addresses.left_out as u64,
         }
     }
 
@@ -101,7 +105,7 @@ impl State {
     pub(super) fn warn_full_tables(&mut self, fallback_entries: u64) {
         for (table, TableUse { used, capacity, .. }) in self.tables(fallback_entries) {
             let what = (used >= capacity).then(|| table.full(capacity).to_string());
-            self.warn(table.name(), what);
+            self.warn(About::Table(table), what);
         }
         self.warn_forgotten();
     }
@@ -122,7 +126,7 @@ impl State {
                  sent them"
             )
         });
-        self.warn("flows", what);
+        self.warn(About::Flows, what);
     }
 }
 

@@ -9,7 +9,7 @@ use flowguard_common::{
 };
 use jiff::SignedDuration;
 
-use super::state::State;
+use super::{state::State, warnings::About};
 use crate::{
     control::api::{ActionName, Ended, VerdictRecord},
     kernel::{
@@ -41,7 +41,7 @@ impl State {
                 self.config.paths.pins.display()
             )
         });
-        self.warn("pins", gone);
+        self.warn(About::Pins, gone);
         self.look_at_redirections();
         self.refresh_addresses();
         self.sweep(&accounts, &now);
@@ -82,7 +82,7 @@ impl State {
                 anyhow::Error::from(error)
             )
         });
-        self.warn("sweep", what);
+        self.warn(About::Sweep, what);
     }
 
     /// Puts a verdict on record and then in force, in the place of the one there is.
