@@ -13,9 +13,9 @@ use flowguard_common::{
     class::Class,
     counters::{ClassCounters, Stat},
     event::Event,
-    names::{MAP_BANK, MAP_COUNTERS, MAP_EDGES, MAP_EVENTS, MAP_SETTINGS, MAP_STATS},
+    names::{MAP_ADDRS, MAP_BANK, MAP_COUNTERS, MAP_EDGES, MAP_EVENTS, MAP_SETTINGS, MAP_STATS},
     settings::Settings,
-    source::Edge,
+    source::{AddrKey, Edge},
 };
 
 use crate::feature::FETCHING_ATOMICS;
@@ -107,6 +107,15 @@ impl Bench {
     pub fn register(&mut self, edge: Edge) -> Result<()> {
         let mut edges: HashMap<_, u32, Edge> = HashMap::try_from(self.map(MAP_EDGES)?)?;
         Ok(edges.insert(IFINDEX, edge, 0)?)
+    }
+
+    /// Says whose an address prefix is.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn register_prefix(&mut self, prefix: AddrKey, source: u32) -> Result<()> {
+        let mut prefixes: HashMap<_, AddrKey, u32> = HashMap::try_from(self.map(MAP_ADDRS)?)?;
+        Ok(prefixes.insert(prefix, source, 0)?)
     }
 
     /// One of the numbers that it counts about itself.

@@ -1,6 +1,6 @@
 //! The parser in the loaded program against the same parser on the host, on the same bytes.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, net::Ipv6Addr};
 
 use anyhow::{Context as _, Result, ensure};
 use flowguard_common::{
@@ -8,10 +8,10 @@ use flowguard_common::{
     class::Class,
     counters::Stat,
     event::{Event, Hook},
-    names::PROG_EDGE,
+    names::{PROG_EDGE, PROG_GATEWAY},
     packet::{self, Kind, Packet, Segment},
     settings::{MODE_ENFORCE, MODE_OBSERVE, Settings},
-    source::{Edge, LINK_ETHERNET, LINK_IP, ROLE_EDGE},
+    source::{AddrKey, Edge, LINK_ETHERNET, LINK_IP, ROLE_EDGE, prefix_key},
     testing::frames,
     verdict::Decision,
 };
@@ -25,20 +25,62 @@ use proptest::{
 const FRAMES: usize = 4_000;
 /// The source that the frames are counted for.
 const SOURCE: u32 = 7;
-/// `TC_ACT_UNSPEC` and `TC_ACT_SHOT` (include/uapi/linux/pkt_cls.h).
-const PASS: i32 = -1;
-const DENY: i32 = 2;
+/// Bits of the shortest prefix that a gateway tells apart.
+const SHORTEST: u32 = 1;
+/// include/uapi/linux/pkt_cls.h.
+const TC_ACT_UNSPEC: i32 = -1;
+const TC_ACT_SHOT: i32 = 2;
+/// `enum xdp_action`, include/uapi/linux/bpf.h.
+const XDP_DROP: i32 = 1;
+const XDP_PASS: i32 = 2;
 /// What is counted of packets that hide something, or that are not looked into.
 const STATS: [Stat; 3] = [Stat::HiddenPort, Stat::Encapsulated, Stat::Unparsed];
 
+/// A program that reads frames, and what it returns.
+struct Door {
+    program: &'static str,
+    hook: Hook,
+    pass: i32,
+    deny: i32,
+}
+
+const EDGE: Door = Door {
+    program: PROG_EDGE,
+    hook: Hook::Edge,
+    pass: TC_ACT_UNSPEC,
+    deny: TC_ACT_SHOT,
+};
+const GATEWAY: Door = Door {
+    program: PROG_GATEWAY,
+    hook: Hook::Gateway,
+    pass: XDP_PASS,
+    deny: XDP_DROP,
+};
+
 #[test]
-fn the_loaded_program_reads_frames_as_the_host_does() -> Result<()> {
-    let mut bench = Bench::load(PROG_EDGE)?;
+fn the_edge_reads_frames_as_the_host_does() -> Result<()> {
+    reads_frames_as_the_host_does(&EDGE)
+}
+
+#[test]
+fn the_gateway_reads_frames_as_the_host_does() -> Result<()> {
+    reads_frames_as_the_host_does(&GATEWAY)
+}
+
+fn reads_frames_as_the_host_does(door: &Door) -> Result<()> {
+    let mut bench = Bench::load(door.program)?;
+    // At a gateway all addresses are one source's.
+    for lowest in ["::ffff:0.0.0.0", "::ffff:128.0.0.0", "::", "8000::"] {
+        let address: Ipv6Addr = lowest.parse()?;
+        let (kind, id) = prefix_key(&address.octets(), SHORTEST, SHORTEST);
+        bench.register_prefix(AddrKey { id, kind, pad: 0 }, SOURCE)?;
+    }
     let mut seen = Seen::default();
     for mode in [MODE_OBSERVE, MODE_ENFORCE] {
         let settings = bench.configure(|settings| {
             settings.mode = mode;
             settings.epoch_ns = u64::MAX;
+            (settings.gateway_bits4, settings.gateway_bits6) = (SHORTEST, SHORTEST);
             for (port, is_submission) in [(25, false), (465, true), (587, true), (2525, true)] {
                 settings.guarded[port / 64] |= 1 << (port % 64);
                 settings.submission[port / 64] |= u64::from(is_submission) << (port % 64);
@@ -52,7 +94,7 @@ fn the_loaded_program_reads_frames_as_the_host_does() -> Result<()> {
                 role: ROLE_EDGE,
             })?;
             for frame in frames(link)? {
-                seen.compare(&mut bench, &frame, link, &settings)?;
+                seen.compare(&mut bench, door, &frame, link, &settings)?;
             }
         }
     }
@@ -109,6 +151,7 @@ impl Seen {
     fn compare(
         &mut self,
         bench: &mut Bench,
+        door: &Door,
         frame: &[u8],
         link: u32,
         settings: &Settings,
@@ -134,7 +177,7 @@ impl Seen {
         let described = || format!("{kind:?} {segment:?} in {frame:02x?}, link {link}");
 
         let returned = bench.run(frame).with_context(described)?;
-        let wanted = if denied { DENY } else { PASS };
+        let wanted = if denied { door.deny } else { door.pass };
         ensure!(returned == wanted, "returned {returned}: {}", described());
 
         for (stat, count) in STATS.into_iter().zip(&mut self.stats) {
@@ -169,7 +212,7 @@ impl Seen {
                 dport,
                 class,
                 decision,
-                Hook::Edge as u8
+                door.hook as u8
             ))),
             "{events:?}: {}",
             described()
