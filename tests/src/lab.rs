@@ -14,11 +14,14 @@ use tempfile::TempDir;
 use crate::{
     cgroup::Subtree,
     client::{self, Client},
+    feature::TCX,
     netns::Netns,
     place::Place,
+    process::run,
     sink::Sink,
     sweep,
     users::User,
+    wait::SOON,
 };
 
 /// What the world answers on: RFC 2544's range for benchmarks.
@@ -97,6 +100,21 @@ impl Lab {
     /// Where the daemon pins.
     pub fn pins(&self) -> &Path {
         &self.pins
+    }
+
+    /// Leaves as much of a guard in the kernel as a reboot does: nothing. The daemon must have ended.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn reboot(&self) -> Result<()> {
+        fs::remove_dir_all(&self.pins)?;
+        if !TCX.is_there()? {
+            // Filters outlive their pins.
+            let mut tc = Place::default().netns(&self.host).command("tc")?;
+            tc.args(["qdisc", "del", "dev", UPLINK, "clsact"]);
+            run(&mut tc, SOON)?.expect_code(0)?;
+        }
+        Ok(())
     }
 
     /// Waits until host and world speak IPv6 with each other.

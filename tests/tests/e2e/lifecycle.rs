@@ -181,8 +181,7 @@ fn verdicts_come_back_after_a_reboot_and_not_after_detach() -> Result<()> {
     guard.ok(&["unblock", GAMES.1])?;
     let before = guard.verdicts()?;
     guard.terminate()?;
-    // A reboot leaves nothing in the kernel.
-    fs::remove_dir_all(lab.pins())?;
+    lab.reboot()?;
     // What nobody holds any more goes a moment later.
     until("a kernel without a guard", SOON, || {
         www.run()?.all_connected(1)

@@ -220,7 +220,7 @@ fn a_lifted_block_stays_lifted() -> Result<()> {
     client.run()?.all_connected(1)?;
     // Nor does it come back after a reboot.
     guard.terminate()?;
-    std::fs::remove_dir_all(lab.pins())?;
+    lab.reboot()?;
     guard.restart()?;
     assert_eq!(guard.verdicts()?, []);
     client.run()?.all_connected(1)

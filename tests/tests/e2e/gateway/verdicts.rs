@@ -1,7 +1,6 @@
 //! Verdicts, limits and ceilings on addresses.
 
 use std::{
-    fs,
     io::{ErrorKind, Read as _, Write as _},
     net::{Ipv6Addr, TcpListener, TcpStream},
     thread,
@@ -240,8 +239,7 @@ fn a_verdict_on_an_address_comes_back_after_a_reboot() -> Result<()> {
     };
     let before = in_order(guard.verdicts()?);
     guard.terminate()?;
-    // A reboot leaves nothing in the kernel.
-    fs::remove_dir_all(lab.pins())?;
+    lab.reboot()?;
     guard.restart()?;
     await_gateway(&guard, "native")?;
     assert!(!guard.status()?.adopted);
