@@ -150,6 +150,7 @@ pub(super) fn start(config: Config, options: Options) -> Result<Started, RunErro
         host,
         kernel,
         _lock: lock,
+        own_addresses: Vec::new(),
         trusted_addresses: Vec::new(),
         addresses_left_out: 0,
         addresses_changed: false,

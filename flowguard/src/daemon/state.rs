@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::IpAddr,
     path::PathBuf,
     sync::{Arc, RwLock},
 };
@@ -63,7 +64,9 @@ pub(super) struct State {
     pub(super) kernel: Kernel,
     /// Nobody else runs this guard.
     pub(super) _lock: PinsLock,
-    /// This host's addresses, as the kernel programs know them.
+    /// This host's addresses, sorted.
+    pub(super) own_addresses: Vec<IpAddr>,
+    /// Those of them that are trusted, as the kernel programs know them.
     pub(super) trusted_addresses: Vec<IpNet>,
     /// How many of them found no room there.
     pub(super) addresses_left_out: u64,
@@ -132,26 +135,24 @@ impl State {
         Ok(())
     }
 
-    /// This host's addresses; if they cannot be listed, those that were known.
+    /// Lists this host's addresses, and tells which of them are trusted; if they cannot be listed,
+    /// those that were known hold.
     pub(super) fn local_addresses(&mut self, config: &Config) -> Vec<IpNet> {
+        match links::local_addresses() {
+            Ok(addresses) => self.own_addresses = addresses,
+            Err(error) => {
+                tracing::error!(%error, "cannot list this host's addresses: those known so far hold");
+            }
+        }
         if !config.guard.trust_local_addresses {
             self.note_left_out(0);
             return Vec::new();
         }
         let configured = config.guard.trusted.len() + config.guard.smarthosts.len();
         let room = TRUSTED_ROOM.saturating_sub(configured);
-        match links::local_addresses() {
-            Ok(mut addresses) => {
-                addresses.sort_unstable();
-                self.note_left_out(addresses.len().saturating_sub(room));
-                addresses.truncate(room);
-                addresses.into_iter().map(IpNet::from).collect()
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot list this host's addresses: those known so far hold");
-                self.trusted_addresses.clone()
-            }
-        }
+        self.note_left_out(self.own_addresses.len().saturating_sub(room));
+        let trusted = self.own_addresses.iter().take(room);
+        trusted.copied().map(IpNet::from).collect()
     }
 
     fn note_left_out(&mut self, left_out: usize) {
