@@ -106,6 +106,9 @@ pub struct ReplyEvent {
     pub pad: [u8; 3],
     /// The line and what follows it in the packet: whoever reads it cuts at the end of the line.
     pub text: [u8; REPLY_ROOM],
+    /// The address that the reply was sent to: who sends mail, as this hook sees it. Zero in what older
+    /// programs tell.
+    pub client: Addr,
 }
 
-const _: () = assert!(size_of::<ReplyEvent>() == 296 && align_of::<ReplyEvent>() == 8);
+const _: () = assert!(size_of::<ReplyEvent>() == 312 && align_of::<ReplyEvent>() == 8);

@@ -4,7 +4,7 @@ use aya::Pod;
 
 use crate::{
     counters::ClassCounters,
-    event::Event,
+    event::{Event, ReplyEvent},
     fanout::Fanout,
     flow::Flow,
     netns::NetnsProbe,
@@ -35,6 +35,7 @@ pod!(
     Fanout,
     Flow,
     NetnsProbe,
+    ReplyEvent,
     Settings,
     SourceInfo,
     TrustedKey,

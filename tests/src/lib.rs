@@ -33,6 +33,7 @@ pub mod netns;
 pub mod pinned;
 pub mod place;
 pub mod process;
+pub mod refuser;
 pub mod report;
 pub mod session;
 pub mod sink;

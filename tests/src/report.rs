@@ -96,12 +96,16 @@ pub struct Reply {
     pub server: String,
     /// Its port.
     pub port: u16,
+    /// The address that it was sent to.
+    pub client: Option<String>,
+    /// The address that the server saw.
+    pub sent_from: Option<String>,
     /// First line.
     pub text: String,
 }
 
 /// `status --json`, as far as tests look at it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Status {
     /// Process id of the daemon.
     pub pid: u32,
@@ -121,6 +125,8 @@ pub struct Status {
     pub processes: BTreeMap<String, u64>,
     /// How full the kernel's tables are.
     pub tables: BTreeMap<String, TableUse>,
+    /// Addresses that mail is sent from.
+    pub sending: Vec<SendingAddress>,
     /// What is wrong.
     pub warnings: Vec<String>,
 }
@@ -130,6 +136,23 @@ impl Status {
     pub fn counted(&self, name: &str) -> u64 {
         self.kernel.get(name).copied().unwrap_or_default()
     }
+}
+
+/// An address that mail is sent from, and its risk.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct SendingAddress {
+    /// The address or network.
+    pub sent_from: Option<String>,
+    /// `calm`, `raised` or `danger`.
+    pub level: String,
+    /// All points.
+    pub risk: f64,
+    /// Points of replies that said no.
+    pub rejections: f64,
+    /// Points of providers' words.
+    pub words: f64,
+    /// Whether it is on a blacklist.
+    pub listed: bool,
 }
 
 /// How full a table is.

@@ -269,6 +269,7 @@ fn raise(ctx: &TcContext, segment: &Segment, at: u32, answered: &Answered<'_>) {
         (*event).class = if class < CLASSES { class as u8 } else { 0 };
         (*event).pad = [0; 3];
         (*event).text = [0; REPLY_ROOM];
+        (*event).client = segment.dst;
         bpf_skb_load_bytes(ctx.skb.skb.cast(), at, (&raw mut (*event).text).cast(), len)
     };
     if loaded == 0 {

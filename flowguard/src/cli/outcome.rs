@@ -77,12 +77,22 @@ fn lines(totals: &Totals) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// The address that a server saw; where nobody knows, the one that it is made from.
+fn sent_from(reply: &Reply) -> String {
+    match (reply.sent_from, reply.client) {
+        (Some(address), _) => address.to_string(),
+        (None, Some(client)) => format!("unknown ({client})"),
+        (None, None) => "unknown".to_owned(),
+    }
+}
+
 /// Replies that said no, each once, the last first.
 pub(super) fn replies(view: &View, replies: &[Reply]) -> String {
     let mut distinct: Vec<(&Reply, u64)> = Vec::new();
     for reply in replies {
         let same = |(other, _): &&mut (&Reply, u64)| {
-            (other.server, other.port, &other.text) == (reply.server, reply.port, &reply.text)
+            let key = |reply: &&Reply| (reply.server, reply.port, reply.sent_from, reply.client);
+            key(other) == key(&reply) && other.text == reply.text
         };
         match distinct.iter_mut().find(same) {
             Some((_, seen)) => *seen += 1,
@@ -96,6 +106,7 @@ pub(super) fn replies(view: &View, replies: &[Reply]) -> String {
         Column::Text("SERVER"),
         Column::Number("SEEN"),
         Column::Text("LAST"),
+        Column::Text("SENT FROM"),
         Column::Text("WHAT IT SAID"),
     ];
     let mut table = Table::new(view, &columns);
@@ -104,6 +115,7 @@ pub(super) fn replies(view: &View, replies: &[Reply]) -> String {
             plain(SocketAddr::new(reply.server, reply.port)),
             plain(seen),
             plain(view.distance(reply.time)),
+            plain(sent_from(reply)),
             plain(escape(&reply.text)),
         ]);
     }
@@ -150,6 +162,8 @@ mod tests {
             class: ClassName::Direct,
             server: [192, 0, 2, 1].into(),
             port: 25,
+            client: Some([10, 0, 0, 5].into()),
+            sent_from: Some([203, 0, 113, 7].into()),
             text: text.to_owned(),
         }
     }
@@ -186,18 +200,24 @@ WHAT CAME OF IT: direct
         let replies_seen = [
             reply(-5, listed),
             reply(-7, "450 4.7.1 Greylisted"),
+            Reply {
+                sent_from: None,
+                ..reply(-8, "450 4.7.1 Greylisted")
+            },
             reply(-9, listed),
         ];
         let text = replies(&testing::view(), &replies_seen);
         assert_eq!(
             text,
             "
-REPLIES THAT SAID NO (the last 3 on record)
-SERVER        SEEN  LAST    WHAT IT SAID
-192.0.2.1:25     2  5s ago  550 5.7.1 Service unavailable; client
-                            [203.0.113.7] blocked using an example list, write
-                            to \\u{1b}[2J…@example.org
-192.0.2.1:25     1  7s ago  450 4.7.1 Greylisted
+REPLIES THAT SAID NO (the last 4 on record)
+SERVER        SEEN  LAST    SENT FROM           WHAT IT SAID
+192.0.2.1:25     2  5s ago  203.0.113.7         550 5.7.1 Service unavailable;
+                                                client [203.0.113.7] blocked
+                                                using an example list, write
+                                                to \\u{1b}[2J…@example.org
+192.0.2.1:25     1  7s ago  203.0.113.7         450 4.7.1 Greylisted
+192.0.2.1:25     1  8s ago  unknown (10.0.0.5)  450 4.7.1 Greylisted
 "
         );
         assert_eq!(replies(&testing::view(), &[]), "");

@@ -8,7 +8,7 @@ use super::{
     view::{self, Tone, View},
 };
 use crate::{
-    control::api::{Status, TableUse},
+    control::api::{RiskLevel, SendingAddress, Status, TableUse},
     model::{Mode, escape},
 };
 
@@ -87,6 +87,42 @@ fn decided(view: &View, status: &Status) -> String {
     format!("\n{heading}\n{}", table.render())
 }
 
+/// Addresses that are in danger of being blacklisted, or near it.
+fn sending(view: &View, addresses: &[SendingAddress]) -> String {
+    let columns = [
+        Column::Text("SENDING ADDRESS"),
+        Column::Text("RISK"),
+        Column::Number("POINTS"),
+        Column::Number("REJECTIONS"),
+        Column::Number("PROVIDERS' WORDS"),
+        Column::Number("LISTINGS"),
+    ];
+    let mut table = Table::new(view, &columns);
+    let mut is_empty = true;
+    for address in addresses {
+        let tone = match address.level {
+            RiskLevel::Calm => continue,
+            RiskLevel::Raised => Tone::Warning,
+            RiskLevel::Danger => Tone::Grave,
+        };
+        is_empty = false;
+        let points = |points: f64| plain(format!("{points:.1}"));
+        let name = address.sent_from.as_deref();
+        table.row([
+            plain(name.map_or_else(|| "unknown".to_owned(), escape)),
+            (tone, address.level.word().to_owned()),
+            points(address.risk),
+            points(address.rejections),
+            points(address.words),
+            points(address.listing),
+        ]);
+    }
+    if is_empty {
+        return String::new();
+    }
+    format!("\n{}", table.render())
+}
+
 fn render(view: &View, status: &Status) -> String {
     let config = status
         .config
@@ -157,6 +193,7 @@ fn render(view: &View, status: &Status) -> String {
         text.push_str(&table.render());
     }
     text.push_str(&decided(view, status));
+    text.push_str(&sending(view, &status.sending));
     let counted: Vec<_> = status
         .kernel
         .iter()
@@ -224,6 +261,22 @@ mod tests {
         }
     }
 
+    fn address(
+        sent_from: Option<&str>,
+        level: RiskLevel,
+        [rejections, words, listing]: [f64; 3],
+    ) -> SendingAddress {
+        SendingAddress {
+            sent_from: sent_from.map(str::to_owned),
+            level,
+            risk: rejections + words + listing,
+            rejections,
+            words,
+            listing,
+            listed: listing > 0.0,
+        }
+    }
+
     #[test]
     fn the_status_is_told_in_words() {
         let status = Status {
@@ -260,6 +313,11 @@ mod tests {
                 },
             )]
             .into(),
+            sending: vec![
+                address(None, RiskLevel::Raised, [2.34, 3.0, 0.0]),
+                address(Some("192.0.2.7"), RiskLevel::Calm, [0.1, 0.0, 0.0]),
+                address(Some("2001:db8::/64"), RiskLevel::Danger, [0.5, 12.0, 10.0]),
+            ],
             warnings: vec!["no events for an hour".to_owned()],
         };
         assert_eq!(
@@ -280,6 +338,10 @@ direct        12       1           0             3
 WHAT RULES WOULD HAVE DONE SINCE THIS DAEMON STARTED
 ACTION  TIMES  SOURCES
 block       3        2
+
+SENDING ADDRESS  RISK    POINTS  REJECTIONS  PROVIDERS' WORDS  LISTINGS
+unknown          raised     5.3         2.3               3.0       0.0
+2001:db8::/64    danger    22.5         0.5              12.0      10.0
 
 KERNEL            COUNT
 events_delivered      9

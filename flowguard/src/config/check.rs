@@ -218,7 +218,7 @@ impl<'a> Checker<'a> {
         }
         let networks: Vec<_> = list
             .iter()
-            .filter_map(|text| self.accept(key, text, network(text.get_ref())))
+            .filter_map(|text| self.accept(key, text, trusted(text.get_ref())))
             .collect();
         (networks.len() == list.len()).then_some(networks)
     }
@@ -376,19 +376,26 @@ fn smarthost(text: &str) -> Result<SocketAddr, String> {
     Ok(host)
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
-    let network = text
-        .parse()
-        .or_else(|_| text.parse().map(|addr: IpAddr| IpNet::from(addr)))
-        .map_err(|_| {
-            format!("`{text}` is no address or network: write it like 192.0.2.1 or 2001:db8::/32")
-        })?;
+/// A network that some are to be trusted in, but not everybody.
+fn trusted(text: &str) -> Result<IpNet, String> {
+    let network = network(text)?;
     if network.prefix_len() == 0 {
         return Err(format!(
             "`{text}` is everybody: nothing would be counted as direct or submission; \
              use [[exempt]] for sources that may send anything"
         ));
     }
+    Ok(network)
+}
+
+/// An address or a network.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let network = text
+        .parse()
+        .or_else(|_| text.parse().map(|addr: IpAddr| IpNet::from(addr)))
+        .map_err(|_| {
+            format!("`{text}` is no address or network: write it like 192.0.2.1 or 2001:db8::/32")
+        })?;
     if network.trunc() != network {
         return Err(format!(
             "`{text}` has bits set behind its prefix: write {} or only the address",

@@ -18,6 +18,7 @@ use super::{
         RawCeilings, RawConfig, RawEdges, RawExempt, RawGuard, RawKernel, RawPaths, RawRate,
         RawUplinks,
     },
+    sending::sending,
 };
 
 /// Trusted networks that can be configured: one bank of the kernel's table, less room for the
@@ -55,6 +56,7 @@ fn sections(raw: &RawConfig, check: &mut Checker<'_>) -> Option<Config> {
     let exempt = exempt(&raw.exempt, check);
     let containers = containers(&raw.container, check);
     let mapping = mapping(&raw.mapping, check);
+    let sending = sending(&raw.sending, check);
     let timeout = check.duration(
         "names.timeout",
         &raw.names.timeout,
@@ -79,6 +81,7 @@ fn sections(raw: &RawConfig, check: &mut Checker<'_>) -> Option<Config> {
         containers,
         names: Names { timeout: timeout? },
         mapping: mapping?,
+        sending: sending?,
         judgement: judgement?,
     })
 }

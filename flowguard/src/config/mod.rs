@@ -16,6 +16,7 @@ mod judgement;
 mod mapping;
 mod merge;
 mod raw;
+mod sending;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use self::{
     mapping::Mapping,
 };
 use crate::{
+    identity::sending::Translations,
     model::{ClassName, Mode, SourceName},
     policy::SourceGlobs,
     store::Retention,
@@ -82,6 +84,8 @@ pub struct Config {
     pub names: Names,
     /// Whose sources are.
     pub mapping: Mapping,
+    /// Which addresses mail servers see.
+    pub sending: Translations,
     /// When somebody is stopped, and what is weighed how.
     pub judgement: crate::policy::Policy,
 }

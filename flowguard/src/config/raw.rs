@@ -27,6 +27,7 @@ pub(super) struct RawConfig {
     pub(super) container: Vec<RawContainer>,
     pub(super) names: RawNames,
     pub(super) mapping: RawMapping,
+    pub(super) sending: RawSending,
     pub(super) sprt: RawSprt,
     pub(super) risk: RawRisk,
     pub(super) ladder: Vec<RawLadder>,
@@ -171,4 +172,20 @@ pub(super) struct RawMapping {
     pub(super) user: Spanned<String>,
     pub(super) timeout: Spanned<String>,
     pub(super) refresh: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section [sending]")]
+pub(super) struct RawSending {
+    pub(super) translated: Spanned<Vec<RawTranslation>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a network and an address, such as { from = '172.17.0.0/16', to = '192.0.2.7' }"
+)]
+pub(super) struct RawTranslation {
+    pub(super) from: Spanned<String>,
+    pub(super) to: Spanned<String>,
 }

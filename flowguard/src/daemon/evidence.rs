@@ -94,15 +94,19 @@ fn push<T>(events: &mut VecDeque<T>, event: T, most: usize) {
 }
 
 /// A reply as people read it, and whose attempt it answers; none if the kernel sent what we do not
-/// know. Who it was for is nobody's business: addresses lose what stands before the `@`.
+/// know. Who it was for is nobody's business: addresses lose what stands before the `@`. Which address
+/// was sent from is not told: that takes more than the kernel sees.
 pub(super) fn readable_reply(reply: &ReplyEvent, now: &Moment) -> Option<(u32, api::Reply)> {
     let text = reply.text.get(..usize::from(reply.len).min(REPLY_TEXT))?;
     let line = text.split(|byte| *byte == b'\r' || *byte == b'\n').next()?;
+    let client = ip(reply.client);
     let reply_read = api::Reply {
         time: now.wall_at(reply.time_ns),
         class: Class::from_u8(reply.class)?.into(),
         server: ip(reply.server),
         port: reply.port,
+        client: (!client.is_unspecified()).then_some(client),
+        sent_from: None,
         text: masked(&String::from_utf8_lossy(line)),
     };
     Some((reply.source, reply_read))

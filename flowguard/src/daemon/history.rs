@@ -13,7 +13,7 @@ use crate::{
         clock::Moment,
         offline::{self, Accounts},
     },
-    store::{Health, Keeper, Standing, Store},
+    store::{Health, Keeper, Said, Standing, Store},
 };
 
 /// Opens the database; a host that cannot have one is guarded all the same. The text says what is
@@ -126,8 +126,12 @@ impl State {
     /// Keeps for the history what a mail server said.
     pub(super) fn record_reply(&mut self, source: u32, reply: &api::Reply) {
         if let Some(name) = self.kernel.registry.name(source).map(offline::full_name) {
-            self.recorder
-                .hear(&name, reply.class, reply.server, &reply.text);
+            let said = Said {
+                server: reply.server,
+                text: reply.text.clone(),
+                sent_from: reply.sent_from.map(Into::into),
+            };
+            self.recorder.hear(&name, reply.class, said);
         }
     }
 

@@ -79,14 +79,14 @@ impl State {
         }
     }
 
-    /// Tells the engine what a mail server said. Which address it was said to is not known.
+    /// Tells the engine what a mail server said.
     pub(super) fn hear(&mut self, source: u32, reply: &Reply) {
         self.engine.hear(Heard {
             source,
             class: reply.class,
             server: reply.server,
             text: &reply.text,
-            origin: None,
+            sent_from: reply.sent_from.map(Into::into),
         });
     }
 

@@ -22,6 +22,7 @@ mod processes;
 mod reload;
 mod report;
 mod run;
+mod sending;
 mod sources;
 mod start;
 mod state;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use flowguard_common::counters::Stat;
 use tokio::sync::oneshot;
 
-use super::{handle::RequestError, state::State, verdicts::InForce};
+use super::{handle::RequestError, sending, state::State, verdicts::InForce};
 use crate::{
     control::api::{Source, SourceDetail, Status, VerdictRecord},
     kernel::{
@@ -127,6 +127,7 @@ impl State {
                 .chain([("trusted".to_owned(), self.trusted_use())])
                 .collect(),
             decided: self.tally.decided(),
+            sending: sending::told(self.engine.risks()),
             warnings: self.warnings.values().cloned().collect(),
         })
     }

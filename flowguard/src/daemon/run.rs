@@ -293,10 +293,11 @@ impl State {
     /// A mail server said no to somebody.
     fn on_reply(&mut self, reply: &ReplyEvent) {
         self.events_received += 1;
-        if let Some(reply) = evidence::readable_reply(reply, &self.now()) {
-            self.record_reply(reply.0, &reply.1);
-            self.hear(reply.0, &reply.1);
-            self.evidence.add_reply(reply.0, reply.1);
+        if let Some((source, mut reply)) = evidence::readable_reply(reply, &self.now()) {
+            reply.sent_from = reply.client.and_then(|client| self.sent_from(client));
+            self.record_reply(source, &reply);
+            self.hear(source, &reply);
+            self.evidence.add_reply(source, reply);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::IpAddr,
     path::PathBuf,
     sync::{Arc, RwLock},
 };
@@ -116,11 +117,14 @@ pub(super) struct State {
     pub(super) lookups: mpsc::Sender<Lookup>,
 }
 
-/// This host's own addresses, mail to which is trusted.
+/// This host's own addresses, mail to which is trusted unless the configuration says otherwise.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct LocalAddresses {
+    /// All of them, sorted.
+    pub(super) own: Vec<IpAddr>,
+    /// Those that the kernel programs know.
     pub(super) trusted: Vec<IpNet>,
-    /// How many more there are than there is room for.
+    /// How many more should be trusted than there is room for.
     pub(super) left_out: usize,
 }
 
@@ -141,20 +145,22 @@ impl State {
 
     /// This host's addresses; if they cannot be listed, those that were known.
     pub(super) fn local_addresses(&self, config: &Config) -> LocalAddresses {
-        if !config.guard.trust_local_addresses {
-            return LocalAddresses::default();
+        let own = links::local_addresses().unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot list this host's addresses: those known so far hold");
+            self.addresses.own.clone()
+        });
+        let guard = &config.guard;
+        if !guard.trust_local_addresses {
+            return LocalAddresses {
+                own,
+                ..LocalAddresses::default()
+            };
         }
-        let configured = config.guard.trusted.len() + config.guard.smarthosts.len();
-        let room = TRUSTED_ROOM.saturating_sub(configured);
-        match links::local_addresses() {
-            Ok(addresses) => LocalAddresses {
-                left_out: addresses.len().saturating_sub(room),
-                trusted: addresses.into_iter().take(room).map(IpNet::from).collect(),
-            },
-            Err(error) => {
-                tracing::error!(%error, "cannot list this host's addresses: those known so far hold");
-                self.addresses.clone()
-            }
+        let room = TRUSTED_ROOM.saturating_sub(guard.trusted.len() + guard.smarthosts.len());
+        LocalAddresses {
+            trusted: own.iter().take(room).copied().map(IpNet::from).collect(),
+            left_out: own.len().saturating_sub(room),
+            own,
         }
     }
 

@@ -12,12 +12,12 @@
 //! - [`netns`]: the cookies of network namespaces; [`peers`]: which namespace, and whose
 //!   processes, are behind a veth (`/proc`, `RTM_GETNSID`); [`taps`]: which process holds a tap;
 //! - [`process`]: what is behind a connection (`/proc`);
-//! - [`routes`]: which interfaces lead to the world;
+//! - [`routes`]: which interfaces lead to the world; [`sending`]: which address mail servers see;
 //! - [`edge_owner`]: the name of the tenant behind an interface.
 //!
 //! No BPF program or map is touched here, but for the one that tells cookies of namespaces before
 //! Linux 5.14 (`kernel::NetnsProbe`). What decodes (`mountinfo`, `link_messages`), keeps state
-//! (`link_table`) or decides (`owner`) is pure, and apart from what reads files and sockets.
+//! (`link_table`) or decides (`owner`, `sending`) is pure, and apart from what reads files and sockets.
 //!
 //! All of it works from Linux 5.10. It needs root: `CAP_SYS_ADMIN` to enter namespaces, `CAP_SYS_PTRACE` to see those
 //! of other users' processes.
@@ -35,6 +35,7 @@ mod owner;
 pub mod peers;
 pub mod process;
 pub mod routes;
+pub mod sending;
 pub mod taps;
 #[cfg(test)]
 pub(crate) mod testing;

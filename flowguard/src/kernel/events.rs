@@ -1,6 +1,6 @@
 //! Reading the event ring.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, mem::offset_of};
 
 use aya::maps::{MapData, RingBuf};
 use flowguard_common::{
@@ -9,7 +9,7 @@ use flowguard_common::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{KernelError, generation::Generation};
+use super::{KernelError, generation::Generation, raw::value_of};
 
 /// The one reader of the event ring.
 pub struct EventReader {
@@ -101,19 +101,17 @@ pub enum Record {
     Reply(Box<ReplyEvent>),
 }
 
-/// A record, told by its size.
+/// Bytes of the shortest reply there ever was; it has grown at its end.
+const SHORTEST_REPLY: usize = offset_of!(ReplyEvent, client);
+
+/// A record, told by its size. Programs of another version may have written it.
 fn decode(bytes: &[u8]) -> Option<Record> {
-    // SAFETY: of the size read; unaligned reads are allowed, and every bit pattern is an event.
-    unsafe {
-        if bytes.len() == size_of::<Event>() {
-            let event = bytes.as_ptr().cast::<Event>().read_unaligned();
-            Some(Record::Attempt(event))
-        } else if bytes.len() == size_of::<ReplyEvent>() {
-            let reply = bytes.as_ptr().cast::<ReplyEvent>().read_unaligned();
-            Some(Record::Reply(Box::new(reply)))
-        } else {
-            None
-        }
+    if bytes.len() == size_of::<Event>() {
+        Some(Record::Attempt(value_of(bytes)))
+    } else if bytes.len() >= SHORTEST_REPLY {
+        Some(Record::Reply(Box::new(value_of(bytes))))
+    } else {
+        None
     }
 }
 
@@ -131,13 +129,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_of_another_size_are_no_events() {
+    fn a_record_is_told_by_its_size_and_a_reply_may_have_grown() {
         for (size, is_record) in [
             (87, false),
             (88, true),
             (89, false),
+            (295, false),
             (296, true),
-            (304, false),
+            (312, true),
+            (320, true),
         ] {
             assert_eq!(decode(&vec![0; size]).is_some(), is_record, "{size}");
         }

@@ -10,7 +10,7 @@ use super::{
     measure::{Counter, Fields, Values, values},
     offence::{Offence, Sentence, When, sentence},
     plan::{Past, Plan, PlannedRule, Who},
-    risk::{Risks, Share},
+    risk::{Risks, Share, Weight},
     settings::Policy,
     sprt::{Outcomes, Sprt, Test},
     words::Meaning,
@@ -27,9 +27,9 @@ const SAME: Tenths = 36_000;
 pub(super) struct Told {
     pub(super) server: IpAddr,
     pub(super) meaning: Option<Meaning>,
-    pub(super) origin: Option<Origin>,
-    /// What it adds to the origin's risk.
-    pub(super) weight: f64,
+    pub(super) sent_from: Option<Origin>,
+    /// What it adds to that address's risk.
+    pub(super) weight: Option<Weight>,
 }
 
 /// What an account is weighed with.
@@ -169,8 +169,10 @@ impl Account {
     fn listen(&mut self, scales: &Scales<'_>, growth: &mut Growth, told: &[Told]) {
         let now = scales.now;
         for told in told {
-            self.share
-                .add(&scales.policy.risk, told.origin, told.weight, now);
+            if let Some(weight) = told.weight {
+                self.share
+                    .add(&scales.policy.risk, told.sent_from, weight, now);
+            }
             let Some(meaning) = told.meaning else {
                 continue;
             };

@@ -55,6 +55,11 @@ impl Fading {
         self.value * (-f64::from(age) / f64::from(half_life.max(1))).exp2()
     }
 
+    /// Adds to what is left of it.
+    pub(super) fn add(&mut self, more: f64, now: Tenths, half_life: Tenths) {
+        self.set(self.at(now, half_life) + more, now);
+    }
+
     /// Makes it `value` from now on.
     pub(super) fn set(&mut self, value: f64, now: Tenths) {
         *self = Self { value, at: now };

@@ -11,7 +11,7 @@ use super::{
     finding::{Conduct, Finding},
     offence::{Offence, When},
     plan::Plan,
-    risk::{self, Risks},
+    risk::{Risk, Risks, Weight},
     settings::Policy,
     sprt::Test,
     words::Meaning,
@@ -123,14 +123,16 @@ impl Engine {
     pub fn hear(&mut self, reply: Heard<'_>) {
         let settings = &self.policy.risk;
         let meaning = Meaning::of(reply.text);
-        let weight = risk::weight(settings, meaning);
-        self.risks
-            .add(settings, reply.origin, weight, self.clock.now());
+        let weight = Weight::of(settings, meaning);
+        if let Some(weight) = weight {
+            self.risks
+                .add(settings, reply.sent_from, weight, self.clock.now());
+        }
         let told = self.heard.entry((reply.source, reply.class)).or_default();
         told.push(Told {
             server: reply.server,
             meaning,
-            origin: reply.origin,
+            sent_from: reply.sent_from,
             weight,
         });
     }
@@ -138,6 +140,11 @@ impl Engine {
     /// A sending address is on a blacklist, or no longer.
     pub fn set_listed(&mut self, origin: Origin, listed: bool) {
         self.risks.set_listed(origin, listed);
+    }
+
+    /// The risks of all sending addresses of which anything is known, as of the last tick.
+    pub fn risks(&self) -> Vec<Risk> {
+        self.risks.all(&self.policy.risk, self.clock.now())
     }
 
     /// Ends the overrides whose time is over at this time of the wall clock, which the engine does

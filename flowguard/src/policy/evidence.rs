@@ -1,6 +1,9 @@
 //! What the engine is told.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use super::measure::Fields;
 use crate::{
@@ -59,8 +62,8 @@ pub struct Heard<'a> {
     pub server: IpAddr,
     /// The reply, from its code on.
     pub text: &'a str,
-    /// The address that was sent from, if known.
-    pub origin: Option<Origin>,
+    /// The address that was sent from, as the server saw it, if known.
+    pub sent_from: Option<Origin>,
 }
 
 /// A sending address, as those who keep blacklists see it: an IPv4 address or an IPv6 /64.
@@ -76,5 +79,21 @@ impl From<IpAddr> for Origin {
             }
             v4 @ IpAddr::V4(_) => v4,
         })
+    }
+}
+
+impl Origin {
+    /// The address, or the first of the network.
+    pub const fn address(self) -> IpAddr {
+        self.0
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(f),
+            IpAddr::V6(network) => write!(f, "{network}/64"),
+        }
     }
 }

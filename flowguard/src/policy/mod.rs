@@ -30,6 +30,7 @@ pub use engine::{Engine, MAX_SOURCE};
 pub use evidence::{Heard, Origin, Sample, Standing};
 pub use finding::{Conduct, Finding, Likelihood, StepInfo};
 pub use measure::{Counter, Fields, Measure, NoSuchMeasure};
+pub use risk::Risk;
 pub use rule::{Bound, Condition, Ladder, Rule, RuleAction, Step};
 pub use settings::{Override, Package, Policy, RiskSettings, SprtSettings};
 pub use sources::{SourceGlobs, SourceGlobsError};

@@ -2,7 +2,7 @@
 //! everybody who sends from it.
 //!
 //! Risk never makes anybody suspect. It only decides how soon somebody whom a rule fits climbs a
-//! ladder, and only those who brought a good part of it about.
+//! ladder, and only those who brought a good part of it about, at an address that is in danger.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,36 +12,125 @@ use super::{
     settings::RiskSettings,
     words::Meaning,
 };
+use crate::control::api::RiskLevel;
 
-/// What a reply adds to the risk of the address that it was sent to.
-pub(super) fn weight(settings: &RiskSettings, meaning: Option<Meaning>) -> f64 {
-    match meaning {
-        Some(Meaning::Greylist) => 0.0,
-        Some(meaning) if meaning.is_accusation() => settings.words,
-        _ => settings.rejection,
-    }
-}
+/// Sending addresses that are remembered; beyond, the calmest is forgotten.
+const ADDRESSES: usize = 4_096;
 
-/// The risk of all sending addresses. Those that nobody told apart count as one.
-#[derive(Debug, Default)]
-pub(super) struct Risks {
-    by_origin: BTreeMap<Option<Origin>, Fading>,
-    listed: BTreeSet<Origin>,
-}
+/// Sending addresses that are remembered of one source; beyond, that where it did least is
+/// forgotten.
+const OF_SOURCE: usize = 8;
 
 /// Below this nothing is left worth remembering.
 const NEGLIGIBLE: f64 = 0.01;
+
+/// Below this part of what is danger an address is calm.
+const CALM: f64 = 0.5;
+
+/// Why a reply adds to a risk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    Rejection,
+    Words,
+}
+
+/// What a reply adds to the risk of the address that was sent from; none: nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Weight {
+    reason: Reason,
+    points: f64,
+}
+
+impl Weight {
+    /// Of a reply that means this.
+    pub(super) fn of(settings: &RiskSettings, meaning: Option<Meaning>) -> Option<Self> {
+        let (reason, points) = match meaning {
+            Some(Meaning::Greylist) => return None,
+            Some(meaning) if meaning.is_accusation() => (Reason::Words, settings.words),
+            _ => (Reason::Rejection, settings.rejection),
+        };
+        (points > 0.0).then_some(Self { reason, points })
+    }
+}
+
+/// The risk of one sending address, and what it comes from, in points.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Risk {
+    /// The address; none: all those that are not known together.
+    pub sent_from: Option<Origin>,
+    /// Of replies that said no.
+    pub rejections: f64,
+    /// Of providers' words for a spammer.
+    pub words: f64,
+    /// Of a blacklist.
+    pub listing: f64,
+    /// Whether it is on a blacklist.
+    pub listed: bool,
+    /// How grave that is.
+    pub level: RiskLevel,
+}
+
+impl Risk {
+    /// All of it.
+    pub fn points(&self) -> f64 {
+        self.brought_about() + self.listing
+    }
+
+    /// What sources brought about.
+    fn brought_about(&self) -> f64 {
+        self.rejections + self.words
+    }
+}
+
+/// What was brought about at one address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Replies {
+    rejections: Fading,
+    words: Fading,
+}
+
+impl Replies {
+    fn points(self, now: Tenths, half_life: Tenths) -> f64 {
+        self.rejections.at(now, half_life) + self.words.at(now, half_life)
+    }
+}
+
+/// The risks of all sending addresses. Those that nobody knows count as one.
+#[derive(Debug, Default)]
+pub(super) struct Risks {
+    replies: BTreeMap<Option<Origin>, Replies>,
+    listed: BTreeSet<Origin>,
+}
 
 impl Risks {
     pub(super) fn add(
         &mut self,
         settings: &RiskSettings,
-        origin: Option<Origin>,
-        weight: f64,
+        sent_from: Option<Origin>,
+        weight: Weight,
         now: Tenths,
     ) {
-        let risk = self.by_origin.entry(origin).or_default();
-        risk.set(risk.at(now, tenths(settings.half_life)) + weight, now);
+        let half_life = tenths(settings.half_life);
+        if self.replies.len() >= ADDRESSES && !self.replies.contains_key(&sent_from) {
+            self.forget_the_calmest(now, half_life);
+        }
+        let replies = self.replies.entry(sent_from).or_default();
+        let points = match weight.reason {
+            Reason::Rejection => &mut replies.rejections,
+            Reason::Words => &mut replies.words,
+        };
+        points.add(weight.points, now, half_life);
+    }
+
+    fn forget_the_calmest(&mut self, now: Tenths, half_life: Tenths) {
+        let points = |replies: &Replies| replies.points(now, half_life);
+        let calmest = self
+            .replies
+            .iter()
+            .min_by(|(_, a), (_, b)| points(a).total_cmp(&points(b)));
+        if let Some(calmest) = calmest.map(|(sent_from, _)| *sent_from) {
+            self.replies.remove(&calmest);
+        }
     }
 
     pub(super) fn set_listed(&mut self, origin: Origin, listed: bool) {
@@ -52,109 +141,93 @@ impl Risks {
         }
     }
 
-    /// What sources brought about, as far as it has not faded.
-    fn brought_about(&self, settings: &RiskSettings, origin: Option<Origin>, now: Tenths) -> f64 {
-        let risk = self.by_origin.get(&origin).copied().unwrap_or_default();
-        risk.at(now, tenths(settings.half_life))
+    /// The risk of an address.
+    fn of(&self, settings: &RiskSettings, sent_from: Option<Origin>, now: Tenths) -> Risk {
+        let half_life = tenths(settings.half_life);
+        let replies = self.replies.get(&sent_from).copied().unwrap_or_default();
+        let listed = sent_from.is_some_and(|origin| self.listed.contains(&origin));
+        let risk = Risk {
+            sent_from,
+            rejections: replies.rejections.at(now, half_life),
+            words: replies.words.at(now, half_life),
+            listing: if listed { settings.listing } else { 0.0 },
+            listed,
+            level: RiskLevel::Calm,
+        };
+        let level = match risk.points() {
+            points if points >= settings.danger => RiskLevel::Danger,
+            points if points >= CALM * settings.danger || listed => RiskLevel::Raised,
+            _ => RiskLevel::Calm,
+        };
+        Risk { level, ..risk }
     }
 
-    fn is_listed(&self, origin: Option<Origin>) -> bool {
-        origin.is_some_and(|origin| self.listed.contains(&origin))
+    /// The risks of all addresses that anything is known of, unknown ones first, then in order.
+    pub(super) fn all(&self, settings: &RiskSettings, now: Tenths) -> Vec<Risk> {
+        let listed = self.listed.iter().copied().map(Some);
+        let known: BTreeSet<_> = self.replies.keys().copied().chain(listed).collect();
+        known
+            .into_iter()
+            .map(|sent_from| self.of(settings, sent_from, now))
+            .filter(|risk| risk.listed || risk.points() >= NEGLIGIBLE)
+            .collect()
     }
 
     /// Forgets what has faded.
     pub(super) fn forget(&mut self, settings: &RiskSettings, now: Tenths) {
-        self.by_origin
-            .retain(|_, risk| risk.at(now, tenths(settings.half_life)) >= NEGLIGIBLE);
+        let half_life = tenths(settings.half_life);
+        self.replies
+            .retain(|_, replies| replies.points(now, half_life) >= NEGLIGIBLE);
     }
 }
 
-/// What one source brought about.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Share {
-    own: Fading,
-    /// The address it was last heard of at.
-    origin: Option<Origin>,
-}
+/// What one source brought about, by the address that it sent from.
+#[derive(Debug, Default)]
+pub(super) struct Share(Vec<(Option<Origin>, Fading)>);
 
 impl Share {
     pub(super) fn add(
         &mut self,
         settings: &RiskSettings,
-        origin: Option<Origin>,
-        weight: f64,
+        sent_from: Option<Origin>,
+        weight: Weight,
         now: Tenths,
     ) {
-        self.origin = origin;
-        let own = self.own.at(now, tenths(settings.half_life));
-        self.own.set(own + weight, now);
+        let half_life = tenths(settings.half_life);
+        let known = self.0.iter_mut().find(|(origin, _)| *origin == sent_from);
+        if let Some((_, own)) = known {
+            own.add(weight.points, now, half_life);
+            return;
+        }
+        self.0
+            .retain(|(_, own)| own.at(now, half_life) >= NEGLIGIBLE);
+        if self.0.len() >= OF_SOURCE {
+            let points = |own: &Fading| own.at(now, half_life);
+            let places = self.0.iter().enumerate();
+            let least = places.min_by(|(_, (_, a)), (_, (_, b))| points(a).total_cmp(&points(b)));
+            if let Some((place, _)) = least {
+                self.0.swap_remove(place);
+            }
+        }
+        let mut own = Fading::default();
+        own.add(weight.points, now, half_life);
+        self.0.push((sent_from, own));
     }
 
-    /// Whether the address is in danger and this source has its good part in it.
+    /// Whether one of the addresses it sent from is in danger and it has its good part in that.
     pub(super) fn is_felt(&self, settings: &RiskSettings, risks: &Risks, now: Tenths) -> bool {
-        let own = self.own.at(now, tenths(settings.half_life));
-        if own < NEGLIGIBLE {
-            return false;
-        }
-        let mut risk = risks.brought_about(settings, self.origin, now);
-        // A listing is nobody's share: it raises the risk, not what a share is measured by.
-        let part = settings.share * risk;
-        if risks.is_listed(self.origin) {
-            risk += settings.listing;
-        }
-        risk >= settings.danger && own >= part
+        let half_life = tenths(settings.half_life);
+        self.0.iter().any(|(sent_from, own)| {
+            let own = own.at(now, half_life);
+            if own < NEGLIGIBLE {
+                return false;
+            }
+            let risk = risks.of(settings, *sent_from, now);
+            // A listing is nobody's share: it raises the risk, not what a share is measured by.
+            risk.level == RiskLevel::Danger && own >= settings.share * risk.brought_about()
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::*;
-
-    fn origin(address: &str) -> Option<Origin> {
-        Some(address.parse::<IpAddr>().unwrap().into())
-    }
-
-    #[test]
-    fn an_ipv6_network_of_64_bits_is_one_origin() {
-        assert_eq!(origin("2001:db8::1"), origin("2001:db8::ffff:1"));
-        assert_ne!(origin("2001:db8::1"), origin("2001:db8:0:1::1"));
-        assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
-        assert_eq!(origin("::ffff:192.0.2.1"), origin("192.0.2.1"));
-    }
-
-    #[test]
-    fn only_those_with_a_good_part_in_a_danger_feel_it() {
-        let settings = RiskSettings::default();
-        let (mut risks, shared) = (Risks::default(), origin("192.0.2.1"));
-        let (mut worst, mut small, none) = (Share::default(), Share::default(), Share::default());
-        let told = |risks: &mut Risks, share: &mut Share, weight| {
-            risks.add(&settings, shared, weight, 0);
-            share.add(&settings, shared, weight, 0);
-        };
-        told(&mut risks, &mut worst, settings.danger - 1.0);
-        told(&mut risks, &mut small, 0.9);
-        assert!(!worst.is_felt(&settings, &risks, 0));
-        told(&mut risks, &mut worst, 1.0);
-        assert!(worst.is_felt(&settings, &risks, 0));
-        assert!(!small.is_felt(&settings, &risks, 0));
-        assert!(!none.is_felt(&settings, &risks, 0));
-        // It fades.
-        assert!(!worst.is_felt(&settings, &risks, tenths(settings.half_life)));
-    }
-
-    #[test]
-    fn a_listing_is_danger_for_those_who_did_something() {
-        let settings = RiskSettings::default();
-        let (mut risks, shared) = (Risks::default(), origin("192.0.2.1"));
-        let mut small = Share::default();
-        risks.add(&settings, shared, 0.9, 0);
-        small.add(&settings, shared, 0.9, 0);
-        risks.set_listed(origin("192.0.2.1").unwrap(), true);
-        assert!(small.is_felt(&settings, &risks, 0));
-        assert!(!Share::default().is_felt(&settings, &risks, 0));
-        risks.set_listed(origin("192.0.2.1").unwrap(), false);
-        assert!(!small.is_felt(&settings, &risks, 0));
-    }
-}
+mod tests;

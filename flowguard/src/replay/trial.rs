@@ -118,9 +118,9 @@ impl<'c> Trial<'c> {
             self.engine.hear(Heard {
                 source,
                 class: heard.class,
-                server: heard.server,
-                text: &heard.text,
-                origin: None,
+                server: heard.said.server,
+                text: &heard.said.text,
+                sent_from: heard.said.sent_from,
             });
         }
         if self.accounts.contains_key(&(source, heard.class)) {

@@ -1,10 +1,13 @@
 //! What every source did, by the minute and by the hour.
 
-use std::{array, net::IpAddr};
+use std::array;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params, params_from_iter};
 
-use super::{StoreError, checksum};
+use super::{
+    StoreError, checksum,
+    replies::{Heard, write_heard},
+};
 use crate::model::{ClassName, Totals};
 
 /// Seconds of a minute.
@@ -34,21 +37,6 @@ pub struct Activity {
     pub class: ClassName,
     /// Growth of its counters.
     pub totals: Totals,
-}
-
-/// A reply that said no, and how often it came.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Heard {
-    /// To whom: `kind:name`, unescaped.
-    pub source: String,
-    /// In which class.
-    pub class: ClassName,
-    /// By whom.
-    pub server: IpAddr,
-    /// What it said, without recipients.
-    pub text: String,
-    /// How often.
-    pub count: u32,
 }
 
 /// The columns of `minute` and `hour` that count, in the order of [`Totals::to_array`].
@@ -184,55 +172,6 @@ fn write(db: &Connection, table: Table, or: &str, row: &Numbers) -> Result<(), S
     db.prepare_cached(&insert)?
         .execute(params_from_iter(row.iter().chain([&sum])))?;
     Ok(())
-}
-
-fn write_heard(db: &Connection, at: i64, heard: &Heard) -> Result<(), StoreError> {
-    let source = source_id(db, &heard.source, None)?;
-    let text = text_id(db, &heard.text)?;
-    let class = number_of(heard.class);
-    let server = heard.server.to_string();
-    let known = db
-        .prepare_cached(
-            "SELECT count FROM reply
-             WHERE at = ?1 AND source = ?2 AND class = ?3 AND text = ?4 AND server = ?5",
-        )?
-        .query_row(params![at, source, class, text, server], |row| {
-            row.get::<_, i64>(0)
-        })
-        .optional()?
-        .unwrap_or(0);
-    let count = known.saturating_add(i64::from(heard.count));
-    write_reply(db, "REPLACE", [at, source, class, text, count], &server)
-}
-
-/// Writes a row of `reply` unless there is one of its keys.
-pub(super) fn add_older_reply(
-    db: &Connection,
-    numbers: [i64; 5],
-    server: &str,
-) -> Result<(), StoreError> {
-    write_reply(db, "IGNORE", numbers, server)
-}
-
-fn write_reply(
-    db: &Connection,
-    or: &str,
-    numbers: [i64; 5],
-    server: &str,
-) -> Result<(), StoreError> {
-    let [at, source, class, text, count] = numbers;
-    let sum = reply_checksum(numbers, server);
-    db.prepare_cached(&format!(
-        "INSERT OR {or} INTO reply (at, source, class, text, server, count, checksum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
-    ))?
-    .execute(params![at, source, class, text, server, count, sum])?;
-    Ok(())
-}
-
-/// Of a row of `reply`.
-pub(super) fn reply_checksum([at, source, class, text, count]: [i64; 5], server: &str) -> i64 {
-    checksum::numbers(&[at, source, class, text, count, checksum::text(server)])
 }
 
 /// The number of a source, given if it has none; notes its package.

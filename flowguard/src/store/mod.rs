@@ -19,6 +19,7 @@ mod hours;
 mod keeper;
 mod reader;
 mod recorder;
+mod replies;
 mod retention;
 mod salvage;
 mod scan;
@@ -31,9 +32,10 @@ mod testing;
 pub use self::{
     database::{Opened, Store},
     error::StoreError,
-    history::{Activity, Heard, Minute},
+    history::{Activity, Minute},
     keeper::{Health, Keeper},
     reader::{Reader, Span},
     recorder::{Recorder, Standing},
+    replies::{Heard, Said},
     retention::{Retention, Shortened},
 };

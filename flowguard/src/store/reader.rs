@@ -9,7 +9,8 @@ use rusqlite::{Connection, OpenFlags, params};
 
 use super::{
     StoreError, checksum,
-    history::{self, Activity, COUNTERS, HOUR, Heard, MINUTE, Table, class_of, floor, totals},
+    history::{self, Activity, COUNTERS, HOUR, MINUTE, Table, class_of, floor, totals},
+    replies::{self, Heard, Reply},
     schema,
 };
 
@@ -188,10 +189,11 @@ impl Reader {
     }
 
     fn add_heard(&self, span: &mut Span) -> Result<(), StoreError> {
-        let mut query = self.db.prepare_cached(
-            "SELECT at, source, class, text, count, checksum, server FROM reply
-             WHERE at >= ?1 AND at < ?2 ORDER BY at, source, class, text, server",
-        )?;
+        let mut query = self.db.prepare_cached(&format!(
+            "SELECT {} FROM reply
+             WHERE at >= ?1 AND at < ?2 ORDER BY at, source, class, text, server, sent_from",
+            replies::COLUMNS
+        ))?;
         let mut rows = query.query([span.at, span.at.saturating_add(span.seconds)])?;
         while let Some(row) = rows.next()? {
             match self.heard(row) {
@@ -203,22 +205,10 @@ impl Reader {
     }
 
     fn heard(&self, row: &rusqlite::Row<'_>) -> Option<(i64, Heard)> {
-        let mut numbers = [0_i64; 5];
-        for (index, number) in numbers.iter_mut().enumerate() {
-            *number = row.get(index).ok()?;
-        }
-        let server: String = row.get(6).ok()?;
-        if history::reply_checksum(numbers, &server) != row.get::<_, i64>(5).ok()? {
-            return None;
-        }
-        let [at, source, class, text, count] = numbers;
-        let heard = Heard {
-            source: self.sources.get(&source)?.0.clone(),
-            class: class_of(class)?,
-            server: server.parse().ok()?,
-            text: self.texts.get(&text)?.clone(),
-            count: u32::try_from(count).unwrap_or(u32::MAX),
-        };
-        Some((at, heard))
+        let reply = Reply::read(row, 0)?;
+        let (source, _) = self.sources.get(&reply.source)?;
+        let text = self.texts.get(&reply.text)?;
+        let at = reply.at;
+        Some((at, reply.heard(source.clone(), text.clone())?))
     }
 }

@@ -1,13 +1,13 @@
 //! From counters that only grow to what was done within a minute. Pure.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use super::history::{Activity, Heard, MINUTE, Minute, floor};
+use super::{
+    history::{Activity, MINUTE, Minute, floor},
+    replies::{Heard, Said},
+};
 use crate::model::{ClassName, SourceName, Totals};
 
 /// Different replies that are kept of those to one source in one class within a minute. The kernel
@@ -47,7 +47,7 @@ struct Known {
 #[derive(Debug, Default)]
 pub struct Recorder {
     known: HashMap<(u32, ClassName), Known>,
-    heard: BTreeMap<(String, ClassName), BTreeMap<(IpAddr, String), u32>>,
+    heard: BTreeMap<(String, ClassName), BTreeMap<Said, u32>>,
     /// The minute that has begun; none: never looked.
     minute: Option<i64>,
 }
@@ -59,15 +59,14 @@ impl Recorder {
     }
 
     /// Keeps what a mail server said to a source.
-    pub fn hear(&mut self, source: &str, class: ClassName, server: IpAddr, text: &str) {
+    pub fn hear(&mut self, source: &str, class: ClassName, said: Said) {
         let key = (source.to_owned(), class);
         if self.heard.len() >= HEARERS && !self.heard.contains_key(&key) {
             return;
         }
         let replies = self.heard.entry(key).or_default();
-        let reply = (server, text.to_owned());
-        if replies.len() < REPLIES || replies.contains_key(&reply) {
-            let count = replies.entry(reply).or_default();
+        if replies.len() < REPLIES || replies.contains_key(&said) {
+            let count = replies.entry(said).or_default();
             *count = count.saturating_add(1);
         }
     }
@@ -99,15 +98,12 @@ impl Recorder {
         let heard: Vec<Heard> = std::mem::take(&mut self.heard)
             .into_iter()
             .flat_map(|((source, class), replies)| {
-                replies
-                    .into_iter()
-                    .map(move |((server, text), count)| Heard {
-                        source: source.clone(),
-                        class,
-                        server,
-                        text,
-                        count,
-                    })
+                replies.into_iter().map(move |(said, count)| Heard {
+                    source: source.clone(),
+                    class,
+                    said,
+                    count,
+                })
             })
             .collect();
         let minute = Minute {
@@ -198,18 +194,21 @@ mod tests {
         let mut recorder = Recorder::default();
         look(&mut recorder, 0, &[]);
         for number in 0..100 {
-            let server = [192, 0, 2, 1].into();
-            recorder.hear("user:a", ClassName::Direct, server, "550 no");
-            recorder.hear(
-                "user:a",
-                ClassName::Direct,
-                server,
-                &format!("421 {number}"),
-            );
+            for text in ["550 no".to_owned(), format!("421 {number}")] {
+                let said = Said {
+                    server: [192, 0, 2, 1].into(),
+                    text,
+                    sent_from: None,
+                };
+                recorder.hear("user:a", ClassName::Direct, said);
+            }
         }
         let heard = look(&mut recorder, 60, &[]).unwrap().heard;
         assert_eq!(heard.len(), REPLIES);
-        let no = heard.iter().find(|heard| heard.text == "550 no").unwrap();
+        let no = heard
+            .iter()
+            .find(|heard| heard.said.text == "550 no")
+            .unwrap();
         assert_eq!(no.count, 100);
     }
 }

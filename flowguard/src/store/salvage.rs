@@ -17,8 +17,15 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 pub(super) use self::aside::{forget, note, noted};
-use self::past::Names;
-use super::{Store, StoreError, audit, database::companion, history, scan::Scan, verdicts};
+use self::past::{Names, replies};
+use super::{
+    Store, StoreError, audit,
+    database::companion,
+    history,
+    replies::Reply,
+    scan::{Scan, Table},
+    verdicts,
+};
 use crate::control::api::{AuditEntry, Ended, VerdictRecord};
 
 /// How long it may work on one file in all, waiting not counted. What is left then is not carried
@@ -31,6 +38,8 @@ pub(super) struct Salvage {
     path: PathBuf,
     /// None: it cannot even be opened.
     db: Option<Connection>,
+    /// How it keeps replies.
+    replies: &'static Table<Reply>,
     stage: Stage,
     scan: Scan,
     worked: Duration,
@@ -93,6 +102,7 @@ impl Salvage {
             .ok();
         Self {
             path,
+            replies: db.as_ref().map_or(&past::REPLIES, replies),
             db,
             stage: Stage::Records,
             scan: Scan::default(),
@@ -212,13 +222,13 @@ impl Salvage {
                     self.go_to(Stage::Replies, self.scan.width);
                 }
             },
-            Stage::Replies => match self.scan.batch(db, &past::REPLIES)? {
+            Stage::Replies => match self.scan.batch(db, self.replies)? {
                 Some(replies) => {
                     let put = self.names.put_replies(store, &replies)?;
                     self.note_past(replies.len(), put);
                 }
                 None => {
-                    self.past.lose(self.scan.lost(db, &past::REPLIES));
+                    self.past.lose(self.scan.lost(db, self.replies));
                     self.go_to(Stage::Sums, None);
                 }
             },

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::StoreError;
 
 /// One script per version: number `n` (from 0) leads from version `n` to `n + 1`.
-const SCRIPTS: [&str; 3] = [
+const SCRIPTS: [&str; 4] = [
     "CREATE TABLE verdict (
         record INTEGER PRIMARY KEY AUTOINCREMENT,
         source TEXT NOT NULL,
@@ -21,6 +21,7 @@ const SCRIPTS: [&str; 3] = [
     include_str!("history.sql"),
     // Names of damaged files from which not all is carried over yet.
     "CREATE TABLE aside (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;",
+    include_str!("sent_from.sql"),
 ];
 
 /// The version of a database that is up to date.
@@ -41,10 +42,18 @@ pub(super) fn bring_up(db: &Connection, path: &Path) -> Result<(), StoreError> {
             known: KNOWN,
         });
     }
-    for (version, script) in (1..).zip(SCRIPTS).skip(usize::try_from(found).unwrap_or(0)) {
-        db.execute_batch(&format!(
-            "BEGIN; {script} PRAGMA user_version = {version}; COMMIT;"
-        ))?;
+    Ok(make(db, KNOWN)?)
+}
+
+/// Brings a database up to a version.
+pub(super) fn make(db: &Connection, wanted: i32) -> rusqlite::Result<()> {
+    let found = version(db)?;
+    for (version, script) in (1..=wanted).zip(SCRIPTS) {
+        if version > found {
+            db.execute_batch(&format!(
+                "BEGIN; {script} PRAGMA user_version = {version}; COMMIT;"
+            ))?;
+        }
     }
     Ok(())
 }

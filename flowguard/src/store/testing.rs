@@ -1,8 +1,11 @@
 //! Fixed input for the tests of the store.
 
-use jiff::Timestamp;
+use std::{ops::Range, path::Path};
 
-use super::{Activity, Minute};
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::{Activity, Minute, checksum, schema};
 use crate::{
     control::api::{ActionName, AuditEntry, VerdictRecord},
     model::{ClassName, Mode, Totals},
@@ -66,4 +69,25 @@ pub(super) fn order(source: &str) -> AuditEntry {
         reason: Some("ticket 4711".to_owned()),
         error: None,
     }
+}
+
+/// Makes a database as it was before the addresses were kept that servers see: a reply in each of
+/// these minutes.
+pub(super) fn without_addresses(path: &Path, minutes: Range<i64>) {
+    let db = Connection::open(path).unwrap();
+    schema::make(&db, 3).unwrap();
+    let change = db.unchecked_transaction().unwrap();
+    for (table, column, named) in [("source", "name", "user:a"), ("text", "text", "550 no")] {
+        let insert = format!("INSERT INTO {table} (id, {column}, checksum) VALUES (1, ?1, ?2)");
+        let values = params![named, checksum::text(named)];
+        change.execute(&insert, values).unwrap();
+    }
+    for minute in minutes {
+        let (at, server) = (60 * minute, "192.0.2.1");
+        let sum = checksum::numbers(&[at, 1, 0, 1, 2, checksum::text(server)]);
+        let insert = "INSERT INTO reply (at, source, class, text, server, count, checksum)
+            VALUES (?1, 1, 0, 1, ?2, 2, ?3)";
+        change.execute(insert, params![at, server, sum]).unwrap();
+    }
+    change.commit().unwrap();
 }

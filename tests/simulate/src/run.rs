@@ -246,7 +246,7 @@ impl Simulation {
                 class,
                 server: server.ip(),
                 text,
-                origin: Some(Origin::from(ADDRESS)),
+                sent_from: Some(Origin::from(ADDRESS)),
             });
         }
     }

@@ -31,6 +31,7 @@ mod parser;
 mod policy;
 mod reload;
 mod replace;
+mod sending;
 mod uplink;
 
 /// A user every Debian has, and its source.

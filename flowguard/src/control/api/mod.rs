@@ -22,6 +22,6 @@ pub use self::{
         Tried,
     },
     source::{ContainerInfo, Event, FollowLine, Process, Reply, Source, SourceDetail},
-    status::{Decided, Status, TableUse},
+    status::{Decided, RiskLevel, SendingAddress, Status, TableUse},
     verdict::{ActionName, Bound, Ended, Likelihood, Limit, Observation, StepInfo, VerdictRecord},
 };

@@ -65,6 +65,12 @@ pub struct Reply {
     pub server: std::net::IpAddr,
     /// Its port.
     pub port: u16,
+    /// The address that it was sent to, on this host or in the container; none: it was not noted.
+    #[serde(default)]
+    pub client: Option<std::net::IpAddr>,
+    /// The address that the server saw; none: it is not known.
+    #[serde(default)]
+    pub sent_from: Option<std::net::IpAddr>,
     /// First line of the reply, at most 200 bytes, unescaped; the local parts of addresses are
     /// replaced by an ellipsis.
     pub text: String,

@@ -54,6 +54,9 @@ pub struct Status {
     /// observe mode would have done.
     #[serde(default)]
     pub decided: BTreeMap<ActionName, Decided>,
+    /// Addresses that mail is sent from, of which mail servers said something of late.
+    #[serde(default)]
+    pub sending: Vec<SendingAddress>,
     /// What is wrong, in plain words; empty is well.
     pub warnings: Vec<String>,
 }
@@ -65,6 +68,49 @@ pub struct Decided {
     pub verdicts: u64,
     /// Of how many sources.
     pub sources: u64,
+}
+
+/// An address that mail is sent from, and how much danger it is in of being blacklisted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SendingAddress {
+    /// An IPv4 address, or an IPv6 network of 64 bits with its length; none: all those together of
+    /// which nobody knows what mail servers see.
+    pub sent_from: Option<String>,
+    /// How grave that is.
+    pub level: RiskLevel,
+    /// Its risk, in points: the sum of the next three.
+    pub risk: f64,
+    /// Points of replies that said no.
+    pub rejections: f64,
+    /// Points of providers' words for a spammer.
+    pub words: f64,
+    /// Points of blacklists.
+    pub listing: f64,
+    /// Whether it is on a blacklist.
+    pub listed: bool,
+}
+
+/// How grave a risk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RiskLevel {
+    /// Less than half of what is danger.
+    Calm,
+    /// Half of what is danger, or more; or on a blacklist.
+    Raised,
+    /// `risk.danger` or more: those who brought it about climb their ladders sooner.
+    Danger,
+}
+
+impl RiskLevel {
+    /// As JSON has it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::Raised => "raised",
+            Self::Danger => "danger",
+        }
+    }
 }
 
 /// How full a table of the kernel is.

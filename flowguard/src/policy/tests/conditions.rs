@@ -160,7 +160,7 @@ fn heard<'a>(text: &'a str, server: &str) -> Heard<'a> {
         class: ClassName::Direct,
         server: server.parse().unwrap(),
         text,
-        origin: None,
+        sent_from: None,
     }
 }
 

@@ -223,7 +223,7 @@ fn greylisting_is_no_bad_outcome() {
                 class: ClassName::Direct,
                 server: IpAddr::from([192, 0, 2, n]),
                 text,
-                origin: None,
+                sent_from: None,
             });
             let n = u64::from(n);
             let mut totals = Totals {
@@ -321,7 +321,7 @@ fn danger_makes_those_climb_sooner_who_brought_it_about() {
                 class: ClassName::Direct,
                 server: IpAddr::from([198, 51, 100, n]),
                 text: "554 blocked using zen.spamhaus.org",
-                origin: Some(address),
+                sent_from: Some(address),
             });
         }
         let samples = (0..)

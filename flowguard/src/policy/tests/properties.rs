@@ -72,6 +72,21 @@ fn play(
     order: [usize; SOURCES],
     take_part: impl Fn(usize) -> bool,
 ) -> (Engine, Vec<Vec<Finding>>) {
+    play_from(story, policy, order, take_part, |_| one_address())
+}
+
+fn one_address() -> Option<Origin> {
+    Some(IpAddr::from(ORIGIN).into())
+}
+
+/// The same, each source sending from an address of its own.
+fn play_from(
+    story: &Story,
+    policy: Policy,
+    order: [usize; SOURCES],
+    take_part: impl Fn(usize) -> bool,
+    sent_from: impl Fn(usize) -> Option<Origin>,
+) -> (Engine, Vec<Vec<Finding>>) {
     let names = ["a", "b", "c", "d"].map(SourceName::user);
     let mut engine = Engine::new(policy);
     engine.tick(Duration::ZERO, []);
@@ -91,7 +106,7 @@ fn play(
                     class: ClassName::Direct,
                     server: IpAddr::from([198, 51, 100, server]),
                     text,
-                    origin: Some(Origin::from(IpAddr::from(ORIGIN))),
+                    sent_from: sent_from(source),
                 });
             }
         }
@@ -229,6 +244,34 @@ proptest! {
         if story.iter().all(|(_, acts)| acts[0].reply.is_none()) {
             prop_assert_eq!(of_first(&together), of_first(&alone));
         }
+    }
+
+    #[test]
+    fn complaints_about_one_address_change_nothing_for_those_who_send_from_another(
+        story in stories(),
+    ) {
+        let other = Some(Origin::from(IpAddr::from([192, 0, 2, 8])));
+        let sent_from = |source| if source < 2 { one_address() } else { other };
+        let (_, all) = play_from(&story, strict(), IN_ORDER, |_| true, sent_from);
+        for (first, last) in [(0, 1), (2, 3)] {
+            let takes_part = |source| (first..=last).contains(&source);
+            let (_, alone) = play_from(&story, strict(), IN_ORDER, takes_part, sent_from);
+            for (all, alone) in all.iter().zip(alone) {
+                let of_these = all.iter().filter(|finding| takes_part(finding.source as usize));
+                prop_assert_eq!(of_these.cloned().collect::<Vec<_>>(), alone);
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_that_nobody_knows_are_as_one_and_so_is_a_network_of_64_bits(story in stories()) {
+        let (_, one) = play(&story, strict(), IN_ORDER, |_| true);
+        let (_, unknown) = play_from(&story, strict(), IN_ORDER, |_| true, |_| None);
+        prop_assert_eq!(&one, &unknown);
+        let (_, network) = play_from(&story, strict(), IN_ORDER, |_| true, |source| {
+            Some(IpAddr::from([0x2001, 0xdb8, 0, 0, source as u16, 0, 0, 1]).into())
+        });
+        prop_assert_eq!(&one, &network);
     }
 
     #[test]

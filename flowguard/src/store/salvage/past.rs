@@ -5,19 +5,18 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 
 use super::super::{
     Store, StoreError, checksum,
     history::{self, HOUR, Numbers, floor},
     hours,
+    replies::Reply,
     scan::Table,
 };
 
 type Source = (i64, String, Option<String>);
 type Text = (i64, String);
-/// Its numbers and the server.
-type Reply = ([i64; 5], String);
 
 pub(super) const SOURCES: Table<Source> = Table {
     rows: "SELECT id, checksum, name, package FROM source WHERE id >= ?1 ORDER BY id",
@@ -49,19 +48,29 @@ pub(super) const MINUTES: Table<Numbers> = Table {
 };
 
 pub(super) const REPLIES: Table<Reply> = Table {
-    rows:
-        "SELECT at / 60 * ?2 + source, at, source, class, text, count, checksum, server FROM reply
-           WHERE (at, source) >= (?1 / ?2 * 60, ?1 % ?2) ORDER BY at, source, class, text, server",
+    rows: "SELECT at / 60 * ?2 + source,
+               at, source, class, text, count, checksum, server, sent_from FROM reply
+           WHERE (at, source) >= (?1 / ?2 * 60, ?1 % ?2)
+           ORDER BY at, source, class, text, server, sent_from",
     count: None,
-    read: |row| {
-        let mut numbers = [0; 5];
-        for (index, number) in numbers.iter_mut().enumerate() {
-            *number = row.get(index + 1).ok()?;
-        }
-        let (sum, server): (i64, String) = (row.get(6).ok()?, row.get(7).ok()?);
-        (history::reply_checksum(numbers, &server) == sum).then_some((numbers, server))
-    },
+    read: |row| Reply::read(row, 1),
 };
+
+/// Before the addresses were kept that servers see.
+const REPLIES_WITHOUT_ADDRESS: Table<Reply> = Table {
+    rows: "SELECT at / 60 * ?2 + source,
+               at, source, class, text, count, checksum, server, '' FROM reply
+           WHERE (at, source) >= (?1 / ?2 * 60, ?1 % ?2) ORDER BY at, source, class, text, server",
+    ..REPLIES
+};
+
+/// Replies as a database has them.
+pub(super) fn replies(db: &Connection) -> &'static Table<Reply> {
+    match db.prepare("SELECT sent_from FROM reply LIMIT 0") {
+        Ok(_) => &REPLIES,
+        Err(_) => &REPLIES_WITHOUT_ADDRESS,
+    }
+}
 
 fn named(row: &Row<'_>) -> Option<Text> {
     let (id, sum, text): (i64, i64, String) =
@@ -125,13 +134,16 @@ impl Names {
     ) -> Result<u64, StoreError> {
         store.change(|db| {
             let mut put = 0;
-            for ([at, source, class, text, count], server) in replies {
-                let (source, text) = (self.sources.get(source), self.texts.get(text));
+            for reply in replies {
+                let source = self.sources.get(&reply.source);
+                let text = self.texts.get(&reply.text);
                 if let Some(((name, _), text)) = source.zip(text) {
-                    let source = history::source_id(db, name, None)?;
-                    let text = history::text_id(db, text)?;
-                    let numbers = [*at, source, *class, text, *count];
-                    history::add_older_reply(db, numbers, server)?;
+                    let reply = Reply {
+                        source: history::source_id(db, name, None)?,
+                        text: history::text_id(db, text)?,
+                        ..reply.clone()
+                    };
+                    reply.add_older(db)?;
                     put += 1;
                 }
             }

@@ -1,7 +1,7 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    super::{Heard, Retention, history::write_minute, testing::minute},
+    super::{Heard, Opened, Retention, Said, history::write_minute, testing},
     tests::{leaves, overwrite, salvage},
     *,
 };
@@ -36,13 +36,16 @@ fn write(store: &mut Store, minutes: std::ops::Range<i64>) {
             let heard = (0..3).map(|reply| Heard {
                 source: names[(number % 40) as usize].clone(),
                 class: ClassName::Direct,
-                server: [192, 0, 2, reply].into(),
-                text: format!("550 {}", number % 5),
+                said: Said {
+                    server: [192, 0, 2, reply].into(),
+                    text: format!("550 {}", number % 5),
+                    sent_from: (reply > 0).then(|| IpAddr::from([198, 51, 100, reply]).into()),
+                },
                 count: 2,
             });
             let minute = super::super::Minute {
                 heard: heard.collect(),
-                ..minute(number * 60, &sources)
+                ..testing::minute(number * 60, &sources)
             };
             write_minute(&change, &minute)?;
         }
@@ -70,7 +73,7 @@ fn rows(path: &Path) -> BTreeSet<Row> {
         .prepare(
             "SELECT 'minute', at, name, attempts, '' FROM minute JOIN source ON id = source
              UNION ALL SELECT 'hour', at, name, attempts, '' FROM hour JOIN source ON id = source
-             UNION ALL SELECT 'reply', at, name, count, text.text || server FROM reply
+             UNION ALL SELECT 'reply', at, name, count, text.text || reply.server FROM reply
                 JOIN source ON source.id = reply.source JOIN text ON text.id = reply.text",
         )
         .unwrap();
@@ -145,7 +148,7 @@ fn the_hour_in_which_it_broke_has_all_of_its_minutes() {
     store.verify().unwrap();
     // The rest of the hour is written to the new file, with other numbers for the sources, and added
     // up there before the old minutes come.
-    let newcomer = minute((HOURS * 60 + MINUTES) * 60, &[("user:new", 1)]);
+    let newcomer = testing::minute((HOURS * 60 + MINUTES) * 60, &[("user:new", 1)]);
     store.attempt(|db| write_minute(db, &newcomer)).unwrap();
     write(&mut store, HOURS * 60 + MINUTES..HOURS * 60 + 60);
     let now = at((HOURS + 1) * HOUR);
@@ -166,4 +169,24 @@ fn the_hour_in_which_it_broke_has_all_of_its_minutes() {
     }
     let hours = rows.iter().filter(|row| row.0 == "hour").count() as i64;
     assert_eq!(hours, (HOURS + 1) * 40 + 1);
+}
+
+#[test]
+fn replies_of_a_damaged_database_that_knew_no_addresses_are_carried_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    testing::without_addresses(&path, 1..2_000);
+    let before = rows(&path);
+    let (page, broken) = leaves(&path, "reply")[1];
+    overwrite(&path, page, &[0xff; 4_096]);
+    // Bringing it up to date is what meets the damage.
+    let (mut store, opened) = Store::open(&path).unwrap();
+    assert!(matches!(opened, Opened::Afresh(_)));
+    let mut file = Salvage::of(store.aside[0].clone());
+    while file.step(&mut store, true, None).unwrap() {}
+    drop((file, store));
+    let after = rows(&path);
+    assert!(after.is_subset(&before));
+    let lost = before.len() - after.len();
+    assert!((broken..=broken + 1).contains(&(lost as u64)), "{lost}");
 }

@@ -78,6 +78,7 @@ fn status() -> api::Status {
         processes: Default::default(),
         tables: BTreeMap::new(),
         decided: Default::default(),
+        sending: Vec::new(),
         warnings: Vec::new(),
     }
 }
