@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, params};
 
 use super::{
     StoreError, checksum,
-    history::{self, Activity, COUNTERS, HOUR, Heard, MINUTE, Table, class_of, floor, totals},
+    history::{self, Activity, COLUMNS, HOUR, Heard, MINUTE, Table, class_of, floor, totals},
     schema,
 };
 
@@ -152,8 +152,7 @@ impl Reader {
         };
         let failed = |error: rusqlite::Error| E::from(StoreError::from(error));
         let sql = format!(
-            "SELECT at, source, class, {COUNTERS}, checksum FROM {}
-             WHERE at >= ?1 AND at < ?2 ORDER BY at, source, class",
+            "SELECT {COLUMNS} FROM {} WHERE at >= ?1 AND at < ?2 ORDER BY at, source, class",
             table.name()
         );
         let mut query = self.db.prepare(&sql).map_err(failed)?;
@@ -184,6 +183,7 @@ impl Reader {
             package: package.clone(),
             class: class_of(row[2])?,
             totals: totals(row),
+            knows_plain: history::knows_plain(row),
         })
     }
 

@@ -46,6 +46,7 @@ pub(super) fn minute(at: i64, attempts: &[(&str, u64)]) -> Minute {
         package: None,
         class: ClassName::Direct,
         totals: totals(*attempts),
+        knows_plain: true,
     });
     Minute {
         at,
