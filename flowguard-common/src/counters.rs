@@ -34,14 +34,17 @@ pub struct ClassCounters {
     pub encrypted: u64,
     /// How long the connections that ended were open, together, in milliseconds.
     pub open_ms: u64,
+    /// Connections that went on without TLS: after its greeting the other side took a message, or
+    /// refused something, in the clear. Each once, however much was said.
+    pub plain: u64,
     /// Room for more; zero.
     pub reserved: [u64; RESERVED],
 }
 
 /// Words of [`ClassCounters`] without a meaning yet.
-pub const RESERVED: usize = if cfg!(feature = "grown") { 14 } else { 6 };
+pub const RESERVED: usize = if cfg!(feature = "grown") { 13 } else { 5 };
 
-const _: () = assert!(size_of::<ClassCounters>() == 192 - 8 * 6 + 8 * RESERVED);
+const _: () = assert!(size_of::<ClassCounters>() == 192 - 8 * 5 + 8 * RESERVED);
 
 /// What the guard counts about itself, as indices of the `STATS` map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

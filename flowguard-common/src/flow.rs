@@ -55,6 +55,10 @@ pub const FLOW_TIMED_OUT: u32 = 64;
 pub const FLOW_CLOSED: u32 = 128;
 /// It turned to TLS.
 pub const FLOW_ENCRYPTED: u32 = 256;
+/// A reply 2xx was read.
+pub const FLOW_GREETED: u32 = 512;
+/// It went on without TLS.
+pub const FLOW_PLAIN: u32 = 1024;
 
 /// Of these, the first to be set is the outcome.
 pub const FLOW_OUTCOMES: u32 = FLOW_ESTABLISHED | FLOW_REFUSED | FLOW_TIMED_OUT;
@@ -191,6 +195,25 @@ impl Flow {
     }
 }
 
+/// The flags of a connection after replies that were read in a segment: by first digit, 16 bits each,
+/// 2xx lowest, and how many of them asked for a message.
+///
+/// It went on without TLS when it was greeted and then a message was asked for or something refused.
+/// A refusal in place of the greeting says nothing: TLS had no chance before it.
+#[inline(always)]
+pub const fn after_replies(flags: u32, replies: u64, messages: u32) -> u32 {
+    let greeted = if replies & 0xffff == 0 {
+        flags
+    } else {
+        flags | FLOW_GREETED
+    };
+    if greeted & FLOW_GREETED != 0 && (messages != 0 || replies >> 32 != 0) {
+        greeted | FLOW_PLAIN
+    } else {
+        greeted
+    }
+}
+
 /// An attempt's identity: both ends, the tenant's first. Never 0.
 #[inline(always)]
 pub fn flow_tag(src: &Addr, sport: u16, dst: &Addr, dport: u16) -> u64 {
@@ -316,6 +339,36 @@ mod tests {
         }
         assert_eq!(flow.answer(&reply(FIN | ACK, 5, 0, 0)), Answer::Closed);
         assert_eq!(flow.answer(&reply(RST, 5, 0, 0)), Answer::Closed);
+    }
+
+    #[test]
+    fn a_session_is_plain_once_the_greeted_is_asked_for_a_message_or_refused() {
+        const OK: u64 = 1;
+        const MORE: u64 = 1 << 16;
+        const LATER: u64 = 1 << 32;
+        const NEVER: u64 = 1 << 48;
+        let after = |segments: &[(u64, u32)]| {
+            let heard = |flags, (replies, messages)| after_replies(flags, replies, messages);
+            segments.iter().copied().fold(FLOW_ESTABLISHED, heard)
+        };
+        let (greeted, plain) = (FLOW_GREETED, FLOW_GREETED | FLOW_PLAIN);
+        for (segments, expected) in [
+            (&[][..], 0),
+            (&[(NEVER, 0)], 0),
+            (&[(LATER, 0), (NEVER, 0)], 0),
+            (&[(NEVER, 0), (OK, 0)], greeted),
+            (&[(OK, 0), (3 * OK, 0)], greeted),
+            // AUTH.
+            (&[(OK, 0), (MORE, 0)], greeted),
+            (&[(OK, 0), (MORE, 1)], plain),
+            (&[(OK, 0), (LATER, 0)], plain),
+            (&[(OK, 0), (NEVER, 0), (OK, 0)], plain),
+            // Replies to commands that were sent together.
+            (&[(2 * OK + MORE, 1)], plain),
+            (&[(2 * OK + 20 * NEVER, 0)], plain),
+        ] {
+            assert_eq!(after(segments), FLOW_ESTABLISHED | expected, "{segments:?}");
+        }
     }
 
     #[test]

@@ -239,6 +239,7 @@ static NOTHING_YET: FallbackEntry = FallbackEntry {
         messages: 0,
         encrypted: 0,
         open_ms: 0,
+        plain: 0,
         reserved: [0; RESERVED],
     },
     fanout: Fanout {

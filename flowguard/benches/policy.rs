@@ -69,6 +69,7 @@ impl Host {
             } else {
                 totals.established += 1;
                 totals.encrypted += turn % 2;
+                totals.plain += 1 - turn % 2;
                 totals.messages += 1 - turn % 2;
                 totals.replies.ok += 5;
                 totals.bytes += 5_000;

@@ -25,9 +25,13 @@ pub const MAILBOX: &str = "inbox@flowguard.test";
 /// Starting is slow on a small machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Services of Postfix that one delivery into a mailbox needs, none of them in a chroot.
+/// Where it refuses everybody instead of greeting.
+pub const REFUSES: &str = "587";
+/// Services of Postfix that one delivery into a mailbox needs, none of them in a chroot; and one that
+/// takes nothing.
 const MASTER: &str = "
 smtp      inet  n - n - - smtpd
+587       inet  n - n - - smtpd -o smtpd_delay_reject=no -o smtpd_client_restrictions=reject
 pickup    unix  n - n 60 1 pickup
 cleanup   unix  n - n - 0 cleanup
 qmgr      unix  n - n 300 1 qmgr

@@ -66,6 +66,8 @@ pub struct Totals {
     pub messages: u64,
     /// Connections that turned to TLS.
     pub encrypted: u64,
+    /// Connections that went on without TLS.
+    pub plain: u64,
     /// How long connections were open, milliseconds.
     pub open_ms: u64,
 }

@@ -5,7 +5,10 @@ use flowguard_common::{
     class::CLASSES,
     counters::Stat,
     event::{REPLY_ROOM, REPLY_TEXT, ReplyEvent},
-    flow::{Answer, FLOW_CLASS, FLOW_ENCRYPTED, FLOW_ESTABLISHED, FLOW_REFUSED, Flow, Reply},
+    flow::{
+        self, Answer, FLOW_CLASS, FLOW_ENCRYPTED, FLOW_ESTABLISHED, FLOW_PLAIN, FLOW_REFUSED, Flow,
+        Reply,
+    },
     packet::Segment,
     settings::Settings,
     smtp::{self, LOST, START_MAIL, State, TLS_HANDSHAKE},
@@ -102,13 +105,14 @@ unsafe fn read(ctx: &TcContext, segment: &Segment, skip: u32, answered: &Answere
     if left > READ {
         count::stat(Stat::ReplyUnread);
     }
-    let Some(found) = FOUND.get_ptr(0) else {
-        return;
+    // SAFETY: the caller's promise, and plain numbers.
+    let refusal = unsafe {
+        let flags = &raw mut (*answered.flow).flags;
+        let more = told(core::ptr::read_volatile(flags));
+        let before = atomic::or32(flags, more);
+        count_replies(answered.index, more & !before)
     };
-    // SAFETY: an element of a live map, this CPU's.
-    let found = unsafe { core::ptr::read_volatile(found) };
-    count_replies(answered.index, &found);
-    if found.refusal != 0
+    if refusal != 0
         && events::may_raise(
             answered.settings,
             Which::Replies,
@@ -116,7 +120,7 @@ unsafe fn read(ctx: &TcContext, segment: &Segment, skip: u32, answered: &Answere
             answered.now_ns,
         )
     {
-        raise(ctx, segment, found.refusal, answered);
+        raise(ctx, segment, refusal, answered);
     }
 }
 
@@ -220,11 +224,31 @@ unsafe fn encrypted(answered: &Answered<'_>) {
     }
 }
 
-#[inline(always)]
-fn count_replies(index: u32, found: &Found) {
-    if found.replies == 0 {
-        return;
-    }
+/// The flags that the replies which were found add to those of a connection.
+///
+/// A global function like the next one: inlined, each way through them would multiply those of their
+/// caller.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn told(flags: u32) -> u32 {
+    let Some(found) = FOUND.get_ptr(0) else {
+        return 0;
+    };
+    // SAFETY: an element of a live map, this CPU's.
+    let found = unsafe { core::ptr::read_volatile(found) };
+    flow::after_replies(flags, found.replies, found.messages)
+}
+
+/// Counts the replies that were found, and what they are the first to tell of the connection: flags.
+/// Returns where the first that says no begins.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn count_replies(index: u32, news: u32) -> u32 {
+    let Some(found) = FOUND.get_ptr(0) else {
+        return 0;
+    };
+    // SAFETY: an element of a live map, this CPU's.
+    let found = unsafe { core::ptr::read_volatile(found) };
     // SAFETY: an element of a live map.
     count::with(index, |counters| unsafe {
         for digit in 0..4 {
@@ -236,7 +260,11 @@ fn count_replies(index: u32, found: &Found) {
         if found.messages != 0 {
             atomic::add(&raw mut (*counters).messages, found.messages.into());
         }
+        if news & FLOW_PLAIN != 0 {
+            atomic::add(&raw mut (*counters).plain, 1);
+        }
     });
+    found.refusal
 }
 
 /// Bytes of text to pass on: an odd number of them, whose lowest bit tells the verifier that it is

@@ -68,6 +68,11 @@ fn lines(totals: &Totals) -> Vec<(&'static str, String)> {
         let open = view::span(totals.open_ms.div_ceil(1_000));
         lines.push(("open for", format!("{open} in all, those that ended")));
     }
+    if totals.plain > 0 {
+        let (some, all) = (totals.plain, totals.established);
+        let connections = format!("{some} of {all} connections went on without TLS");
+        lines.push(("in the clear", connections));
+    }
     if totals.encrypted > 0 {
         let (some, all) = (totals.encrypted, totals.established);
         let connections = format!("{some} of {all} connections turned to TLS:");
@@ -151,6 +156,7 @@ mod tests {
             },
             messages: 120,
             encrypted: 80,
+            plain: 75,
             open_ms: 3_725_400,
             ..testing::totals(4_120, 311, 30)
         }
@@ -187,6 +193,7 @@ WHAT CAME OF IT: direct
   replies       12310 × 2xx (done), 120 × 3xx (go on), 44 × 4xx (not now), 12 × 5xx (no)
   sent          1.2 MiB
   open for      1h 2m in all, those that ended
+  in the clear  75 of 4000 connections went on without TLS
   unreadable    80 of 4000 connections turned to TLS:
                 bytes and duration are all that is known
 "

@@ -144,7 +144,7 @@ fn render(view: &View, sources: &[Source]) -> String {
 type Outcome = (&'static str, fn(&Totals) -> u64);
 
 /// What can come of an attempt, in the order of its life.
-const OUTCOMES: [Outcome; 10] = [
+const OUTCOMES: [Outcome; 11] = [
     ("DENIED", |totals| totals.denied),
     ("WOULD-DENY", |totals| totals.would_deny),
     ("REDIRECTED", |totals| totals.redirected),
@@ -155,6 +155,7 @@ const OUTCOMES: [Outcome; 10] = [
     ("4XX", |totals| totals.replies.later),
     ("5XX", |totals| totals.replies.never),
     ("TLS", |totals| totals.encrypted),
+    ("NO-TLS", |totals| totals.plain),
 ];
 
 /// A second table, since both in one are too wide for a terminal: those of whom there is something

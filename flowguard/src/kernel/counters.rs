@@ -138,6 +138,7 @@ pub(super) fn add(to: &mut ClassCounters, more: &ClassCounters) {
     to.messages += more.messages;
     to.encrypted += more.encrypted;
     to.open_ms += more.open_ms;
+    to.plain += more.plain;
     to.last_seen_ns = to.last_seen_ns.max(more.last_seen_ns);
 }
 
@@ -157,6 +158,7 @@ impl From<ClassCounters> for Totals {
             replies: counters.replies.into(),
             messages: counters.messages,
             encrypted: counters.encrypted,
+            plain: counters.plain,
             open_ms: counters.open_ms,
         }
     }

@@ -41,6 +41,10 @@ pub struct Totals {
     /// Connections that turned to TLS, of whose replies nothing more could be read.
     #[serde(default)]
     pub encrypted: u64,
+    /// Connections that went on without TLS: a message was asked for, or something refused, in the
+    /// clear.
+    #[serde(default)]
+    pub plain: u64,
     /// How long connections that ended were open, together, in milliseconds.
     #[serde(default)]
     pub open_ms: u64,
@@ -65,7 +69,7 @@ pub struct Replies {
 
 impl Totals {
     /// How many counters there are.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 18;
 
     /// Where each counter is, in the order in which they are stored.
     const fn places(&mut self) -> [&mut u64; Self::COUNT] {
@@ -87,6 +91,7 @@ impl Totals {
             &mut self.messages,
             &mut self.encrypted,
             &mut self.open_ms,
+            &mut self.plain,
         ]
     }
 
@@ -126,6 +131,7 @@ mod tests {
         let mut totals = Totals::from_array(counters);
         assert_eq!(totals.to_array(), counters);
         assert_eq!((totals.attempts, totals.replies.never), (0, 13));
+        assert_eq!((totals.open_ms, totals.plain), (16, 17));
         totals += Totals {
             open_ms: u64::MAX,
             ..totals

@@ -42,6 +42,8 @@ pub enum Counter {
     Messages,
     /// Connections that turned to TLS.
     Encrypted,
+    /// Connections that went on without TLS.
+    Plain,
     /// Seconds that connections which ended were open, together.
     OpenSeconds,
     /// Replies that say the sender is on a blacklist; each server counts once an hour.
@@ -60,7 +62,7 @@ pub enum Counter {
 
 impl Counter {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Attempts,
         Self::Destinations,
         Self::Established,
@@ -77,6 +79,7 @@ impl Counter {
         Self::Never,
         Self::Messages,
         Self::Encrypted,
+        Self::Plain,
         Self::OpenSeconds,
         Self::Listed,
         Self::TooFast,
@@ -112,6 +115,7 @@ pub(super) const fn values(totals: &Totals) -> Values {
         totals.replies.never,
         totals.messages,
         totals.encrypted,
+        totals.plain,
         totals.open_ms / 1000,
     ]
 }
@@ -235,7 +239,7 @@ const fn ratio(
 use Counter as C;
 
 /// Every measure. `docs/policy.md` tells what each means and where it is blind.
-static SPECS: [Spec; 36] = [
+static SPECS: [Spec; 37] = [
     count("attempts", &[C::Attempts], "attempts"),
     count("destinations", &[C::Destinations], "first contacts"),
     count("established", &[C::Established], "connections accepted"),
@@ -270,6 +274,7 @@ static SPECS: [Spec; 36] = [
         "messages servers were ready to take",
     ),
     count("encrypted", &[C::Encrypted], "connections with TLS"),
+    count("plain", &[C::Plain], "connections without TLS"),
     count(
         "open-seconds",
         &[C::OpenSeconds],
@@ -338,7 +343,7 @@ static SPECS: [Spec; 36] = [
     ratio(
         "tls-ratio",
         &[C::Encrypted],
-        &[C::Encrypted, C::Messages, C::Later, C::Never],
+        &[C::Encrypted, C::Plain],
         "sessions that got that far turned to TLS",
     ),
     ratio(
@@ -420,6 +425,7 @@ impl Measure {
                         | C::More
                         | C::Messages
                         | C::Encrypted
+                        | C::Plain
                         | C::OpenSeconds
                 )
             }),

@@ -7,7 +7,7 @@ use super::trial::Trial;
 use crate::{
     control::api::{Skipped, Stretch},
     model::{SourceName, Totals},
-    policy::Fields,
+    policy::{Counter, Fields},
     store::{Activity, Reader, Span, StoreError},
 };
 
@@ -77,7 +77,8 @@ fn try_over(trial: &mut Trial<'_>, span: &Span) {
         for (source, kind, activity) in &active {
             let more = share(&activity.totals, part, parts);
             if more != Totals::default() {
-                trial.add(*source, activity.class, more, Fields::of_kind(*kind));
+                let known = known(*kind, activity);
+                trial.add(*source, activity.class, more, known);
             }
         }
         while let Some((_, heard)) = heard.next_if(|(at, _)| *at < end) {
@@ -87,6 +88,16 @@ fn try_over(trial: &mut Trial<'_>, span: &Span) {
             }
         }
         trial.tick(end);
+    }
+}
+
+/// What is known of a source by what was kept of it.
+fn known(kind: Kind, kept: &Activity) -> Fields {
+    let known = Fields::of_kind(kind);
+    if kept.knows_plain {
+        known
+    } else {
+        known.without(Counter::Plain)
     }
 }
 

@@ -238,6 +238,7 @@ mod tests {
                 destinations,
                 ..Totals::default()
             },
+            knows_plain: true,
         }
     }
 

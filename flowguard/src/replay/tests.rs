@@ -33,6 +33,20 @@ action = "block"
 for = "1h"
 "#;
 
+/// Fits whoever talks to servers without TLS.
+const WITHOUT_TLS: &str = r#"
+[[rule]]
+name = "without-tls"
+sources = ["*"]
+class = "direct"
+when = [
+    { within = "10m", what = "destinations", at_least = 5 },
+    { within = "10m", what = "tls-ratio", at_most = 0.1, of_at_least = 5 },
+]
+action = "block"
+for = "1h"
+"#;
+
 /// 2024-01-01, the beginning of an hour.
 const BEGIN: i64 = 1_704_067_200;
 
@@ -232,6 +246,7 @@ fn minute(number: i64, source: &str, attempts: u64, destinations: u64) -> Minute
                 refused: destinations / 2,
                 ..Totals::default()
             },
+            knows_plain: true,
         }],
         heard: Vec::new(),
     }
@@ -281,6 +296,27 @@ fn hours_never_find_what_minutes_do_not() {
     // So many that even spread evenly they are too many.
     minutes[30] = minute(30, "user:fast", 150, 150);
     assert_eq!(over(&minutes, &config(FANOUT), true).len(), 1);
+}
+
+#[test]
+fn where_nobody_counted_connections_without_tls_nobody_is_found_by_them() {
+    let mut minutes = [minute(0, "user:a", 9, 9), minute(20, "user:a", 9, 9)];
+    for minute in &mut minutes {
+        minute.activity[0].totals.plain = 9;
+    }
+    let config = config(WITHOUT_TLS);
+    let found = |minutes: &[Minute]| -> Vec<i64> {
+        let hits = over(minutes, &config, false);
+        hits.iter().map(|hit| hit.at.as_second() - BEGIN).collect()
+    };
+    assert_eq!(found(&minutes).len(), 1);
+    minutes[0].activity[0].knows_plain = false;
+    let [at] = found(&minutes)[..] else {
+        panic!("the second minute says enough")
+    };
+    assert!(at > 20 * 60, "{at}");
+    minutes[1].activity[0].knows_plain = false;
+    assert!(found(&minutes).is_empty());
 }
 
 proptest! {

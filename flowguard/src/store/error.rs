@@ -47,6 +47,9 @@ pub enum StoreError {
         /// The database.
         path: PathBuf,
     },
+    /// SQLite cannot bring its tables up to date, for they do not hold what they promise.
+    #[error("the tables of the database are damaged")]
+    Tables(#[source] rusqlite::Error),
     /// SQLite failed.
     #[error("the database failed")]
     Database(#[from] rusqlite::Error),
@@ -81,6 +84,7 @@ impl StoreError {
                 error.sqlite_error_code(),
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
             ),
+            Self::Tables(_) => true,
             _ => false,
         }
     }
@@ -88,7 +92,7 @@ impl StoreError {
     /// What SQLite says of it.
     pub(super) fn damage(&self) -> String {
         match self {
-            Self::Database(error) => error.to_string(),
+            Self::Database(error) | Self::Tables(error) => error.to_string(),
             other => other.to_string(),
         }
     }

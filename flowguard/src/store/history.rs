@@ -37,19 +37,26 @@ pub struct Activity {
     pub class: ClassName,
     /// Growth of its counters.
     pub totals: Totals,
+    /// Whether connections without TLS were counted, which older versions did not.
+    pub knows_plain: bool,
 }
 
-/// The columns of `minute` and `hour` that count, in the order of [`Totals::to_array`].
-pub(super) const COUNTERS: &str = "attempts, denied, would_deny, destinations, retransmits, \
-     established, refused, timed_out, redirected, bytes, replies_2xx, replies_3xx, replies_4xx, \
-     replies_5xx, messages, encrypted, open_ms";
-/// How many there are.
-pub(super) const COUNT: usize = Totals::COUNT;
-/// `at`, `source` and `class` come before them.
-pub(super) const KEYS: usize = 3;
+/// The columns of `minute` and `hour`, in the order in which the tables have them: keys, the counters
+/// of the first version in the order of [`Totals::to_array`], the checksum, and what is counted since
+/// then.
+pub(super) const COLUMNS: &str = "at, source, class, attempts, denied, would_deny, destinations, \
+     retransmits, established, refused, timed_out, redirected, bytes, replies_2xx, replies_3xx, \
+     replies_4xx, replies_5xx, messages, encrypted, open_ms, checksum, plain";
+/// `at`, `source` and `class` come before the counters.
+const KEYS: usize = 3;
+/// Where the checksum stands, and in [`Numbers`] what older versions did not count.
+const PLAIN: usize = KEYS + Totals::COUNT - 1;
 
 /// A row of `minute` or `hour`: keys and counters.
-pub(super) type Numbers = [i64; KEYS + COUNT];
+pub(super) type Numbers = [i64; KEYS + Totals::COUNT];
+
+/// Instead of what was not counted when a row was written; null in the database.
+const UNKNOWN: i64 = -1;
 
 /// The table of a resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,12 +76,34 @@ impl Table {
 
 /// Counters as a row has them. What no database column can hold is cut off.
 pub(super) fn numbers(at: i64, source: i64, class: ClassName, totals: &Totals) -> Numbers {
-    let mut row = [0; KEYS + COUNT];
-    row[..KEYS].copy_from_slice(&[at, source, number_of(class)]);
+    let mut row = nothing(at, source, number_of(class));
     for (column, counter) in row[KEYS..].iter_mut().zip(totals.to_array()) {
         *column = i64::try_from(counter).unwrap_or(i64::MAX);
     }
     row
+}
+
+/// A row in which nothing happened.
+pub(super) fn nothing(at: i64, source: i64, class: i64) -> Numbers {
+    let mut row = [0; KEYS + Totals::COUNT];
+    row[..KEYS].copy_from_slice(&[at, source, class]);
+    row
+}
+
+/// Adds the counters of a row to those of another. What one of them does not know, the sum does not.
+pub(super) fn add_up(sum: &mut Numbers, more: &Numbers) {
+    for (sum, more) in sum.iter_mut().zip(more).skip(KEYS) {
+        *sum = if *sum == UNKNOWN || *more == UNKNOWN {
+            UNKNOWN
+        } else {
+            sum.saturating_add(*more)
+        };
+    }
+}
+
+/// Whether a row tells of connections without TLS.
+pub(super) const fn knows_plain(row: &Numbers) -> bool {
+    row[PLAIN] != UNKNOWN
 }
 
 /// The counters of a row.
@@ -95,19 +124,34 @@ pub(super) fn class_of(number: i64) -> Option<ClassName> {
     flowguard_common::class::Class::from_u8(number).map(Into::into)
 }
 
-/// A row of `at, source, class`, the counters and the checksum; none: it is damaged.
+/// A row of [`COLUMNS`]; none: it is damaged.
 pub(super) fn read(row: &Row<'_>) -> Option<Numbers> {
     read_behind(row, 0)
 }
 
-/// The same behind some other columns.
+/// The same behind some other columns. The last one may be missing, as it is in older databases.
 pub(super) fn read_behind(row: &Row<'_>, others: usize) -> Option<Numbers> {
-    let mut numbers = [0; KEYS + COUNT];
-    for (index, number) in numbers.iter_mut().enumerate() {
+    let mut numbers = [UNKNOWN; KEYS + Totals::COUNT];
+    for (index, number) in numbers[..PLAIN].iter_mut().enumerate() {
         *number = row.get(others + index).ok()?;
     }
-    let sum: i64 = row.get(others + KEYS + COUNT).ok()?;
-    (checksum::numbers(&numbers) == sum).then_some(numbers)
+    let sum: i64 = row.get(others + PLAIN).ok()?;
+    if row.as_ref().column_count() > others + PLAIN + 1
+        && let Some(plain) = row.get(others + PLAIN + 1).ok()?
+    {
+        numbers[PLAIN] = plain;
+    }
+    (row_checksum(&numbers) == sum).then_some(numbers)
+}
+
+/// Of a row. What is not known is not in it, so that older rows keep theirs.
+fn row_checksum(row: &Numbers) -> i64 {
+    let known = if knows_plain(row) {
+        &row[..]
+    } else {
+        &row[..PLAIN]
+    };
+    checksum::numbers(known)
 }
 
 /// Adds what was done within a minute to what is known of it.
@@ -117,14 +161,15 @@ pub(super) fn write_minute(db: &Connection, minute: &Minute) -> Result<(), Store
         package,
         class,
         totals,
+        knows_plain,
     } in &minute.activity
     {
         let source = source_id(db, source, package.as_deref())?;
-        add(
-            db,
-            Table::Minute,
-            &numbers(minute.at, source, *class, totals),
-        )?;
+        let mut row = numbers(minute.at, source, *class, totals);
+        if !knows_plain {
+            row[PLAIN] = UNKNOWN;
+        }
+        add(db, Table::Minute, &row)?;
     }
     for heard in &minute.heard {
         write_heard(db, minute.at, heard)?;
@@ -137,17 +182,14 @@ pub(super) fn add(db: &Connection, table: Table, row: &Numbers) -> Result<(), St
     let name = table.name();
     let known = db
         .prepare_cached(&format!(
-            "SELECT at, source, class, {COUNTERS}, checksum FROM {name}
-             WHERE at = ?1 AND source = ?2 AND class = ?3"
+            "SELECT {COLUMNS} FROM {name} WHERE at = ?1 AND source = ?2 AND class = ?3"
         ))?
         .query_row(params![row[0], row[1], row[2]], |row| Ok(read(row)))
         .optional()?
         .flatten();
     let mut sum = *row;
     if let Some(known) = known {
-        for (sum, known) in sum.iter_mut().zip(known).skip(KEYS) {
-            *sum = sum.saturating_add(known);
-        }
+        add_up(&mut sum, &known);
     }
     replace(db, table, &sum)
 }
@@ -163,14 +205,15 @@ pub(super) fn add_older(db: &Connection, table: Table, row: &Numbers) -> Result<
 }
 
 fn write(db: &Connection, table: Table, or: &str, row: &Numbers) -> Result<(), StoreError> {
-    let places = ", ?".repeat(KEYS + COUNT);
+    let places = ", ?".repeat(row.len());
     let insert = format!(
-        "INSERT OR {or} INTO {} (at, source, class, {COUNTERS}, checksum) VALUES (?{places})",
+        "INSERT OR {or} INTO {} ({COLUMNS}) VALUES (?{places})",
         table.name()
     );
-    let sum = checksum::numbers(row);
+    let plain = knows_plain(row).then_some(row[PLAIN]);
+    let old = row[..PLAIN].iter().copied().chain([row_checksum(row)]);
     db.prepare_cached(&insert)?
-        .execute(params_from_iter(row.iter().chain([&sum])))?;
+        .execute(params_from_iter(old.map(Some).chain([plain])))?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::{
     StoreError,
-    history::{COUNT, COUNTERS, HOUR, KEYS, Numbers, Table, floor, read, replace},
+    history::{self, COLUMNS, HOUR, Numbers, Table, floor, read, replace},
 };
 
 /// Adds up the hours that are over by `now` and are not in `hour` yet, and those before that got a
@@ -42,21 +42,18 @@ pub(super) fn add_up(db: &Connection, mut from: i64, end: i64) -> Result<bool, S
 fn roll_hour(db: &Connection, hour: i64) -> Result<(), StoreError> {
     let mut sums = BTreeMap::<(i64, i64), Numbers>::new();
     let mut query = db.prepare_cached(&format!(
-        "SELECT at, source, class, {COUNTERS}, checksum FROM minute WHERE at >= ?1 AND at < ?2"
+        "SELECT {COLUMNS} FROM minute WHERE at >= ?1 AND at < ?2"
     ))?;
     let mut rows = query.query([hour, hour.saturating_add(HOUR)])?;
     while let Some(row) = rows.next()? {
         let Some(minute) = read(row) else {
             continue;
         };
-        let sum = sums.entry((minute[1], minute[2])).or_insert_with(|| {
-            let mut first = [0; KEYS + COUNT];
-            first[..KEYS].copy_from_slice(&[hour, minute[1], minute[2]]);
-            first
-        });
-        for (sum, counter) in sum.iter_mut().zip(minute).skip(KEYS) {
-            *sum = sum.saturating_add(counter);
-        }
+        let [_, source, class, ..] = minute;
+        let sum = sums
+            .entry((source, class))
+            .or_insert_with(|| history::nothing(hour, source, class));
+        history::add_up(sum, &minute);
     }
     for row in sums.values() {
         replace(db, Table::Hour, row)?;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, params};
 
 use super::{
     StoreError, checksum,
-    history::{self, Activity, COUNTERS, HOUR, MINUTE, Table, class_of, floor, totals},
+    history::{self, Activity, COLUMNS, HOUR, MINUTE, Table, class_of, floor, totals},
     replies::{self, Heard, Reply},
     schema,
 };
@@ -153,8 +153,7 @@ impl Reader {
         };
         let failed = |error: rusqlite::Error| E::from(StoreError::from(error));
         let sql = format!(
-            "SELECT at, source, class, {COUNTERS}, checksum FROM {}
-             WHERE at >= ?1 AND at < ?2 ORDER BY at, source, class",
+            "SELECT {COLUMNS} FROM {} WHERE at >= ?1 AND at < ?2 ORDER BY at, source, class",
             table.name()
         );
         let mut query = self.db.prepare(&sql).map_err(failed)?;
@@ -185,6 +184,7 @@ impl Reader {
             package: package.clone(),
             class: class_of(row[2])?,
             totals: totals(row),
+            knows_plain: history::knows_plain(row),
         })
     }
 

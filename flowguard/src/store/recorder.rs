@@ -92,6 +92,7 @@ impl Recorder {
                     package: standing.package.map(str::to_owned),
                     class: standing.class,
                     totals,
+                    knows_plain: true,
                 });
             }
         }

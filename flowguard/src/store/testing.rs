@@ -49,6 +49,7 @@ pub(super) fn minute(at: i64, attempts: &[(&str, u64)]) -> Minute {
         package: None,
         class: ClassName::Direct,
         totals: totals(*attempts),
+        knows_plain: true,
     });
     Minute {
         at,
@@ -75,7 +76,7 @@ pub(super) fn order(source: &str) -> AuditEntry {
 /// these minutes.
 pub(super) fn without_addresses(path: &Path, minutes: Range<i64>) {
     let db = Connection::open(path).unwrap();
-    schema::make(&db, 3).unwrap();
+    schema::lead(&db, 0, 3).unwrap();
     let change = db.unchecked_transaction().unwrap();
     for (table, column, named) in [("source", "name", "user:a"), ("text", "text", "550 no")] {
         let insert = format!("INSERT INTO {table} (id, {column}, checksum) VALUES (1, ?1, ?2)");

@@ -76,6 +76,7 @@ pub(crate) fn minute(number: i64) -> Minute {
             attempts: attempts(number, source),
             ..Totals::default()
         },
+        knows_plain: true,
     });
     Minute {
         at: BEGIN + number * 60,

@@ -122,7 +122,7 @@ fn session(quality: &Quality, rng: &mut Rng) -> (Vec<Step>, End) {
         });
     }
     let mut read = Replies::default();
-    for _ in 0..messages {
+    for message in 0..messages {
         now += 2 * REPLY;
         let no = refusal(quality, rng);
         if no == Some(GREYLISTED) {
@@ -132,26 +132,27 @@ fn session(quality: &Quality, rng: &mut Rng) -> (Vec<Step>, End) {
             continue;
         }
         read.ok += 3;
-        match no {
-            None => {
-                read.ok += 2;
-                read.more += 1;
-            }
-            Some(text) => {
-                let growth = Totals {
-                    replies: Replies {
-                        later: u64::from(text.starts_with('4')),
-                        never: u64::from(text.starts_with('5')),
-                        ..Replies::default()
-                    },
-                    ..Totals::default()
-                };
-                steps.push(Step {
-                    after: now,
-                    growth,
-                    reply: no,
-                });
-            }
+        if no.is_none() {
+            read.ok += 2;
+            read.more += 1;
+        }
+        if no.is_some() || message == 0 {
+            let begins = |digit| u64::from(no.is_some_and(|text| text.starts_with(digit)));
+            let growth = Totals {
+                replies: Replies {
+                    later: begins('4'),
+                    never: begins('5'),
+                    ..Replies::default()
+                },
+                // What came of the first message tells it.
+                plain: u64::from(message == 0),
+                ..Totals::default()
+            };
+            steps.push(Step {
+                after: now,
+                growth,
+                reply: no,
+            });
         }
     }
     let growth = Totals {
@@ -188,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_connection_has_one_outcome() {
+    fn every_connection_has_one_outcome_and_is_plain_or_encrypted() {
         let quality = Quality {
             silent: 0.2,
             refused: 0.2,
@@ -196,21 +197,24 @@ mod tests {
             unknown_user: 0.1,
             greylisted: 0.1,
             rejected: 0.1,
-            messages: 1,
+            messages: 3,
         };
         let mut rng = Rng::with_seed(1);
-        let (mut outcomes, mut sessions, mut decided) = (0, 0, 0);
+        let (mut outcomes, mut sessions, mut said) = (0, 0, 0);
+        let (mut plain, mut encrypted) = (0, 0);
         for _ in 0..10_000 {
             for step in connection(&quality, &mut rng).0 {
                 let grown = step.growth;
                 outcomes += grown.refused + grown.timed_out + grown.established;
                 sessions += grown.established;
-                let said = grown.messages + grown.replies.later + grown.replies.never;
-                decided += said + grown.encrypted;
+                plain += grown.plain;
+                encrypted += grown.encrypted;
+                said += grown.messages + grown.replies.later + grown.replies.never;
             }
         }
         assert_eq!(outcomes, 10_000);
-        assert_eq!(sessions, decided, "each is plain or not");
+        assert_eq!(sessions, plain + encrypted);
+        assert!(said > plain, "{said} in {plain}");
         assert!((5_800..6_200).contains(&sessions), "{sessions}");
     }
 }

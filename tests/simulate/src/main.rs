@@ -4,6 +4,7 @@
 //! Everything is drawn from a seed: the same seeds give the same tables. Rules were tuned on seeds
 //! below [`FIRST_SEED`]; the tables are of others.
 
+mod fate;
 mod flow;
 mod kernel;
 mod kinds;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 
 use crate::{
+    fate::{Fate, Rung},
     flow::DAY,
     kinds::Kind,
     mail::Millis,
-    run::{Fate, Rung},
 };
 
 /// Fast ones are stopped within so many connections: half of them, and 99 of 100.

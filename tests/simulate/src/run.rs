@@ -19,9 +19,9 @@ use flowguard_common::{
 };
 
 use crate::{
+    fate::{Fate, Rung},
     flow::Flow,
     kernel::{Accounts, index, nanoseconds},
-    kinds::Kind,
     mail::{self, End, Millis},
     population::{END, Tenant, population},
     slab::Slab,
@@ -34,36 +34,6 @@ const TICK: Millis = 1_000;
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 /// How often an honest sender comes again before it gives up.
 const RETRIES: u8 = 5;
-
-/// What was done to a tenant, from the mildest to the gravest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rung {
-    /// Somebody was told.
-    Noticed,
-    /// New servers were slowed, or everything.
-    Slowed,
-    /// New connections were refused.
-    Blocked,
-    /// Open ones were stopped, too.
-    Severed,
-}
-
-/// What became of one tenant.
-#[derive(Clone, Debug)]
-pub(crate) struct Fate {
-    /// What it is.
-    pub(crate) kind: Kind,
-    /// The gravest thing that was done to it; to an infected one, since then.
-    pub(crate) rung: Option<Rung>,
-    /// By which rule.
-    pub(crate) rule: Option<String>,
-    /// Connections of the infection that passed until it was stopped, or to the end.
-    pub(crate) passed: u64,
-    /// Of them, those of class direct.
-    pub(crate) passed_direct: u64,
-    /// From the infection until it was stopped.
-    pub(crate) stopped_after: Option<Millis>,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
@@ -107,14 +77,7 @@ impl Simulation {
         let mut rng = Rng::with_seed(seed);
         let tenants = population(&mut rng);
         let name = |n: usize| SourceName::user(format!("c{n:05}"));
-        let fate = |tenant: &Tenant| Fate {
-            kind: tenant.kind,
-            rung: None,
-            rule: None,
-            passed: 0,
-            passed_direct: 0,
-            stopped_after: None,
-        };
+        let fate = |tenant: &Tenant| Fate::of(tenant.kind);
         Self {
             names: (0..tenants.len()).map(name).collect(),
             accounts: tenants.iter().map(|_| Accounts::default()).collect(),
@@ -292,21 +255,14 @@ impl Simulation {
             self.accounts[tenant][index(finding.class)].judge(Some(verdict));
         }
         let infected = self.tenants[tenant].infected;
-        let fate = &mut self.fates[tenant];
         if infected.is_some_and(|since| now < since) {
             // It was honest still; those of its kind tell what is done to such.
             return;
         }
-        if fate.rung < Some(rung) {
-            fate.rung = Some(rung);
-            fate.rule = Some(finding.rule.clone());
-        }
-        if let Some(since) = infected
-            && self.fates[tenant].stopped_after.is_none()
-            && self.is_stopped(tenant, now)
-        {
-            self.fates[tenant].stopped_after = Some(now - since);
-        }
+        let stopped_after = infected
+            .filter(|_| self.is_stopped(tenant, now))
+            .map(|since| now - since);
+        self.fates[tenant].note(rung, &finding.rule, stopped_after);
     }
 
     /// Whether nothing passes of what an infected tenant sends, in none of its classes.

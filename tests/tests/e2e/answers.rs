@@ -10,7 +10,7 @@ use flowguard_tests::{
     container::Container,
     guard::Guard,
     lab::{Lab, UPLINK},
-    mta::{ADDRESS, MAILBOX, Postfix, swaks, swaks_to},
+    mta::{ADDRESS, MAILBOX, Postfix, REFUSES, swaks, swaks_to},
     place::Place,
     sink::Sink,
     users::User,
@@ -152,6 +152,7 @@ fn a_conversation_is_read(
         "{totals:?}"
     );
     assert_eq!((totals.attempts, totals.established), (2, 2), "{totals:?}");
+    assert_eq!(totals.plain, 2, "{totals:?}");
     let replies = until("the text of the refusal", SOON, || {
         let replies = guard.show(who)?.replies;
         anyhow::ensure!(!replies.is_empty(), "none yet");
@@ -220,7 +221,46 @@ fn what_tls_hides_is_told_apart_from_silence() -> Result<()> {
         })?;
         assert_eq!((totals.attempts, totals.established), (1, 1), "{totals:?}");
         assert_eq!((totals.replies.ok, totals.messages), (3, 0), "{totals:?}");
+        assert_eq!(totals.plain, 0, "{totals:?}");
         assert!(totals.bytes > 500, "{totals:?}");
     }
     Ok(())
+}
+
+#[test]
+fn a_session_without_tls_is_one_however_much_it_tries() -> Result<()> {
+    let lab = Lab::new()?;
+    let _postfix = Postfix::start(&lab)?;
+    let web = Container::new(&lab, "web", WEB.1)?;
+    let guard = Guard::start(&lab, &Config::observe(&lab))?;
+    guard.await_edge(WEB.1)?;
+    guard.await_identity(WEB.0, "edge fge0")?;
+    let place = web.place();
+    let many = format!("a@elsewhere.test,b@elsewhere.test,c@elsewhere.test,{MAILBOX}");
+    let seen = |class: &str, what: &str, [ok, never, plain, encrypted]: [u64; 4]| {
+        let totals = guard.await_totals(WEB.0, class, what, |totals| {
+            (totals.replies.ok, totals.replies.never) == (ok, never)
+        })?;
+        assert_eq!(
+            (totals.plain, totals.encrypted),
+            (plain, encrypted),
+            "{what}: {totals:?}"
+        );
+        anyhow::Ok(())
+    };
+    // 220, 250 of EHLO and of MAIL, three times 554, 250 of RCPT, 354, 250, 221.
+    swaks_to(&place, &many, "hello", &[])?.expect_code(0)?;
+    seen("direct", "refusals and a message", [6, 3, 1, 0])?;
+    // The same with its replies in fewer segments.
+    swaks_to(&place, &many, "hello", &["--pipeline"])?.expect_code(0)?;
+    seen("direct", "pipelined", [12, 6, 2, 0])?;
+    // 220, 250 of EHLO, 221: it might have gone on with TLS.
+    swaks_to(&place, MAILBOX, "hello", &["--quit-after", "HELO"])?.expect_code(0)?;
+    seen("direct", "only a greeting", [15, 6, 2, 0])?;
+    // 220, 250 of EHLO, 220 of STARTTLS.
+    swaks_to(&place, &many, "hello", &["--tls"])?.expect_code(0)?;
+    seen("direct", "encrypted", [18, 6, 2, 1])?;
+    // 554, 221 of QUIT.
+    swaks_to(&place, MAILBOX, "hello", &["--port", REFUSES])?.expect_code(21)?;
+    seen("submission", "refused instead of greeted", [1, 1, 0, 0])
 }

@@ -96,6 +96,34 @@ fn what_nobody_could_see_is_not_zero() {
 }
 
 #[test]
+fn a_session_without_tls_weighs_as_much_as_one_with_it() {
+    let without = Condition {
+        of_at_least: 2,
+        ..at_most("tls-ratio", HOUR, 0.5)
+    };
+    let mut engine = running(vec![rule_when("without", vec![without])]);
+    // One server that refuses twenty recipients, and two that know TLS.
+    let newsletter = Totals {
+        replies: Replies {
+            never: 20,
+            ..Replies::default()
+        },
+        messages: 20,
+        encrypted: 2,
+        plain: 1,
+        ..failing(3, 0, 3)
+    };
+    assert_eq!(see(&mut engine, 4000, newsletter), None);
+    let another = Totals {
+        plain: 2,
+        ..newsletter
+    };
+    let found = see(&mut engine, 4001, another).unwrap();
+    let seen = &found.observations[0];
+    assert_eq!((seen.value, seen.of), (0.5, Some(4)));
+}
+
+#[test]
 fn every_measure_can_be_met() {
     let totals = Totals {
         attempts: 2000,
@@ -116,6 +144,7 @@ fn every_measure_can_be_met() {
         },
         messages: 1000,
         encrypted: 1000,
+        plain: 1000,
         open_ms: 1_000_000,
     };
     for measure in Measure::all() {
