@@ -115,6 +115,10 @@ impl Risks {
             self.forget_the_calmest(now, half_life);
         }
         let replies = self.replies.entry(sent_from).or_default();
+        // As if it had been forgotten already: when that happens is to change nothing.
+        if replies.points(now, half_life) < NEGLIGIBLE {
+            *replies = Replies::default();
+        }
         let points = match weight.reason {
             Reason::Rejection => &mut replies.rejections,
             Reason::Words => &mut replies.words,
@@ -144,7 +148,10 @@ impl Risks {
     /// The risk of an address.
     fn of(&self, settings: &RiskSettings, sent_from: Option<Origin>, now: Tenths) -> Risk {
         let half_life = tenths(settings.half_life);
-        let replies = self.replies.get(&sent_from).copied().unwrap_or_default();
+        let replies = self.replies.get(&sent_from).copied();
+        let replies = replies
+            .filter(|replies| replies.points(now, half_life) >= NEGLIGIBLE)
+            .unwrap_or_default();
         let listed = sent_from.is_some_and(|origin| self.listed.contains(&origin));
         let risk = Risk {
             sent_from,

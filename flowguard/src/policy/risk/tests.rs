@@ -85,6 +85,24 @@ fn a_source_feels_the_worst_of_the_addresses_it_sends_from_and_no_other() {
 }
 
 #[test]
+fn what_has_faded_adds_nothing_whether_it_was_forgotten_or_not() {
+    let settings = RiskSettings::default();
+    let address = origin("192.0.2.1");
+    let later = tenths(settings.half_life) * 20;
+    let risk_of = |forgets: bool| {
+        let mut risks = Risks::default();
+        risks.add(&settings, address, points(settings.danger), 0);
+        if forgets {
+            risks.forget(&settings, later);
+        }
+        risks.add(&settings, address, points(settings.danger / 2.0), later);
+        risks.of(&settings, address, later)
+    };
+    assert_eq!(risk_of(true), risk_of(false));
+    assert_eq!(risk_of(false).points(), settings.danger / 2.0);
+}
+
+#[test]
 fn a_risk_tells_what_it_comes_from_and_how_grave_it_is() {
     let settings = RiskSettings::default();
     let mut risks = Risks::default();
