@@ -27,6 +27,7 @@ pub mod foreign_xdp;
 pub mod guard;
 pub mod lab;
 pub mod lan;
+pub mod listening;
 pub mod lxc;
 pub mod mta;
 pub mod netns;

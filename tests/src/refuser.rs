@@ -2,22 +2,16 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd as _,
-    thread::{self, JoinHandle},
+    net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream},
 };
 
 use anyhow::Result;
-use nix::sys::socket::{self, shutdown};
 
-use crate::{netns::Netns, wait::SOON};
+use crate::{listening::Listening, netns::Netns, wait::SOON};
 
 /// It listens until it is dropped.
 #[derive(Debug)]
-pub struct Refuser {
-    listener: TcpListener,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Refuser(#[expect(dead_code, reason = "it is there to be dropped")] Listening);
 
 impl Refuser {
     /// Listens on port 25 of all IPv4 and IPv6 addresses of a namespace.
@@ -26,27 +20,13 @@ impl Refuser {
     /// When the port is in use.
     pub fn start(netns: &Netns, line: &'static str) -> Result<Self> {
         let listener = netns.enter(|| Ok(TcpListener::bind((Ipv6Addr::UNSPECIFIED, 25))?))?;
-        let accepting = listener.try_clone()?;
-        let thread = thread::spawn(move || {
-            while let Ok((mut connection, _)) = accepting.accept() {
+        let refuse = move |listener: &TcpListener| {
+            while let Ok((mut connection, _)) = listener.accept() {
                 // The client looks at what came of it.
                 connection.write_all(format!("{line}\r\n").as_bytes()).ok();
             }
-        });
-        Ok(Self {
-            listener,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Refuser {
-    fn drop(&mut self) {
-        // Wakes the thread out of accept(); it fails for a listener that is already down.
-        shutdown(self.listener.as_raw_fd(), socket::Shutdown::Both).ok();
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
-        }
+        };
+        Ok(Self(Listening::start(listener, refuse)?))
     }
 }
 
@@ -61,7 +41,6 @@ pub fn ask(netns: &Netns, to: &str) -> Result<String> {
         connection.set_read_timeout(Some(SOON))?;
         let mut said = String::new();
         connection.read_to_string(&mut said)?;
-        connection.shutdown(Shutdown::Both).ok();
         Ok(said)
     })
 }

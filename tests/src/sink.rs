@@ -4,15 +4,14 @@ use std::{
     collections::BTreeMap,
     io::{self, Read as _},
     net::{IpAddr, Ipv6Addr, TcpListener, TcpStream},
-    os::fd::AsRawFd as _,
     sync::{Arc, Mutex, PoisonError},
-    thread::{self, JoinHandle},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::socket::{self, Backlog, Shutdown, shutdown};
+use nix::sys::socket::{self, Backlog};
 
 use crate::{
+    listening::Listening,
     netns::Netns,
     wait::{SOON, until},
 };
@@ -24,7 +23,7 @@ type Counts = Arc<Mutex<BTreeMap<(IpAddr, u16), u64>>>;
 #[derive(Debug)]
 pub struct Sink {
     counts: Counts,
-    listeners: Vec<(TcpListener, Option<JoinHandle<()>>)>,
+    _listeners: Vec<Listening>,
 }
 
 impl Sink {
@@ -40,12 +39,14 @@ impl Sink {
         })?;
         let counts = Counts::default();
         let start = |listener: TcpListener| {
-            let (accepting, counts) = (listener.try_clone()?, Arc::clone(&counts));
-            let thread = thread::spawn(move || accept(&accepting, &counts));
-            Ok((listener, Some(thread)))
+            let counts = Arc::clone(&counts);
+            Listening::start(listener, move |listener| accept(listener, &counts))
         };
         let listeners = bound.into_iter().map(start).collect::<Result<_>>()?;
-        Ok(Self { counts, listeners })
+        Ok(Self {
+            counts,
+            _listeners: listeners,
+        })
     }
 
     /// Connections accepted so far.
@@ -91,18 +92,6 @@ impl Sink {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_interest = counts.iter().filter(|((ip, port), _)| wanted(*ip, *port));
         of_interest.map(|(_, count)| count).sum()
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        for (listener, thread) in &mut self.listeners {
-            // Wakes the thread out of accept(); it fails for a listener that is already down.
-            shutdown(listener.as_raw_fd(), Shutdown::Both).ok();
-            if let Some(thread) = thread.take() {
-                thread.join().ok();
-            }
-        }
     }
 }
 

@@ -122,8 +122,8 @@ pub(super) struct State {
 pub(super) struct LocalAddresses {
     /// All of them, sorted.
     pub(super) own: Vec<IpAddr>,
-    /// Those that the kernel programs know.
-    pub(super) trusted: Vec<IpNet>,
+    /// How many of them, from the first, are trusted: those that the kernel programs know.
+    pub(super) trusted: usize,
     /// How many more should be trusted than there is room for.
     pub(super) left_out: usize,
 }
@@ -136,7 +136,8 @@ impl State {
         config: &Config,
         addresses: LocalAddresses,
     ) -> Result<(), KernelError> {
-        let policy = self.kernel_policy(config, &addresses.trusted);
+        let trusted = addresses.own.iter().take(addresses.trusted);
+        let policy = self.kernel_policy(config, trusted.copied());
         self.kernel.settings.swap(&policy)?;
         self.note_left_out(addresses.left_out);
         self.addresses = addresses;
@@ -158,7 +159,7 @@ impl State {
         }
         let room = TRUSTED_ROOM.saturating_sub(guard.trusted.len() + guard.smarthosts.len());
         LocalAddresses {
-            trusted: own.iter().take(room).copied().map(IpNet::from).collect(),
+            trusted: own.len().min(room),
             left_out: own.len().saturating_sub(room),
             own,
         }
@@ -194,9 +195,9 @@ impl State {
     }
 
     /// What the kernel needs of a configuration.
-    fn kernel_policy(&self, config: &Config, addresses: &[IpNet]) -> Policy {
+    fn kernel_policy(&self, config: &Config, addresses: impl Iterator<Item = IpAddr>) -> Policy {
         let mut trusted = config.guard.trusted.clone();
-        trusted.extend(addresses);
+        trusted.extend(addresses.map(IpNet::from));
         // Whoever is sent there may go there.
         let smarthosts = &config.guard.smarthosts;
         trusted.extend(smarthosts.iter().map(|host| IpNet::from(host.ip())));

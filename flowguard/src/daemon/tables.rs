@@ -93,7 +93,7 @@ impl State {
     /// How full the table of trusted destinations is.
     pub(super) fn trusted_use(&self) -> TableUse {
         let guard = &self.config.guard;
-        let used = guard.trusted.len() + guard.smarthosts.len() + self.addresses.trusted.len();
+        let used = guard.trusted.len() + guard.smarthosts.len() + self.addresses.trusted;
         TableUse {
             used: used as u64,
             capacity: TRUSTED_ROOM as u64,

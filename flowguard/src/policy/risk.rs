@@ -93,6 +93,12 @@ impl Replies {
     fn points(self, now: Tenths, half_life: Tenths) -> f64 {
         self.rejections.at(now, half_life) + self.words.at(now, half_life)
     }
+
+    /// Whether nothing is left worth remembering. Then it counts for nothing, forgotten or not: when
+    /// it is forgotten hangs on how many sources there are.
+    fn has_faded(self, now: Tenths, half_life: Tenths) -> bool {
+        self.points(now, half_life) < NEGLIGIBLE
+    }
 }
 
 /// The risks of all sending addresses. Those that nobody knows count as one.
@@ -115,8 +121,7 @@ impl Risks {
             self.forget_the_calmest(now, half_life);
         }
         let replies = self.replies.entry(sent_from).or_default();
-        // As if it had been forgotten already: when that happens is to change nothing.
-        if replies.points(now, half_life) < NEGLIGIBLE {
+        if replies.has_faded(now, half_life) {
             *replies = Replies::default();
         }
         let points = match weight.reason {
@@ -148,9 +153,9 @@ impl Risks {
     /// The risk of an address.
     fn of(&self, settings: &RiskSettings, sent_from: Option<Origin>, now: Tenths) -> Risk {
         let half_life = tenths(settings.half_life);
-        let replies = self.replies.get(&sent_from).copied();
-        let replies = replies
-            .filter(|replies| replies.points(now, half_life) >= NEGLIGIBLE)
+        let known = self.replies.get(&sent_from).copied();
+        let replies = known
+            .filter(|replies| !replies.has_faded(now, half_life))
             .unwrap_or_default();
         let listed = sent_from.is_some_and(|origin| self.listed.contains(&origin));
         let risk = Risk {
@@ -184,7 +189,7 @@ impl Risks {
     pub(super) fn forget(&mut self, settings: &RiskSettings, now: Tenths) {
         let half_life = tenths(settings.half_life);
         self.replies
-            .retain(|_, replies| replies.points(now, half_life) >= NEGLIGIBLE);
+            .retain(|_, replies| !replies.has_faded(now, half_life));
     }
 }
 

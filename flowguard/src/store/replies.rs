@@ -68,22 +68,21 @@ impl Reply {
 
     /// Without an address it is what it was before addresses were kept.
     fn checksum(&self) -> i64 {
-        let server = checksum::text(&self.server);
-        let known = [
+        let all = [
             self.at,
             self.source,
             self.class,
             self.text,
             self.count,
-            server,
+            checksum::text(&self.server),
+            checksum::text(&self.sent_from),
         ];
-        if self.sent_from.is_empty() {
-            checksum::numbers(&known)
+        let [before @ .., _] = &all;
+        checksum::numbers(if self.sent_from.is_empty() {
+            before
         } else {
-            let [at, source, class, text, count, server] = known;
-            let sent_from = checksum::text(&self.sent_from);
-            checksum::numbers(&[at, source, class, text, count, server, sent_from])
-        }
+            &all
+        })
     }
 
     /// What it says, where `source` and `text` are what its numbers stand for; none: that makes no
