@@ -60,6 +60,10 @@ pub const FLOW_GREETED: u32 = 512;
 /// It went on without TLS.
 pub const FLOW_PLAIN: u32 = 1024;
 
+/// In place of a [`Flow::tag`]: a CPU is making the place an attempt's, and no other may. No tag is
+/// even.
+pub const TAG_TAKEN: u64 = 2;
+
 /// Of these, the first to be set is the outcome.
 pub const FLOW_OUTCOMES: u32 = FLOW_ESTABLISHED | FLOW_REFUSED | FLOW_TIMED_OUT;
 
@@ -67,7 +71,7 @@ pub const FLOW_OUTCOMES: u32 = FLOW_ESTABLISHED | FLOW_REFUSED | FLOW_TIMED_OUT;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flow {
-    /// [`flow_tag`]; 0: free, or on a socket.
+    /// [`flow_tag`], or [`TAG_TAKEN`]; 0: free, or on a socket.
     pub tag: u64,
     /// When the SYN was first seen, `CLOCK_BOOTTIME` nanoseconds.
     pub time_ns: u64,
@@ -214,7 +218,7 @@ pub const fn after_replies(flags: u32, replies: u64, messages: u32) -> u32 {
     }
 }
 
-/// An attempt's identity: both ends, the tenant's first. Never 0.
+/// An attempt's identity: both ends, the tenant's first. An odd number.
 #[inline(always)]
 pub fn flow_tag(src: &Addr, sport: u16, dst: &Addr, dport: u16) -> u64 {
     let ports = (u64::from(sport) << 16) | u64::from(dport);

@@ -7,7 +7,7 @@
 
 use crate::{
     addr,
-    flow::{FLOW_WAYS, SYN_MEMORY_NS, flow_set},
+    flow::{FLOW_WAYS, SYN_MEMORY_NS},
 };
 
 /// Parts of the `FLOWS` array that a gateway has: 65,536 attempts, 2 MiB. Within the seven seconds
@@ -24,11 +24,10 @@ pub const fn owner(kind: u32, id: u64) -> u32 {
     (addr::mix(addr::mix(id) ^ kind as u64) >> 32) as u32 | 1
 }
 
-/// Index of the first of the places for an attempt of this owner, at the gateway whose first part
-/// is `slot`.
+/// The part in which this owner's attempts are, at the gateway whose first part is `slot`.
 #[inline(always)]
-pub const fn gateway_set(slot: u32, owner: u32, tag: u64) -> u32 {
-    flow_set(slot.wrapping_add((owner >> 1) % GATEWAY_SLOTS), tag)
+pub const fn gateway_slot(slot: u32, owner: u32) -> u32 {
+    slot.wrapping_add((owner >> 1) % GATEWAY_SLOTS)
 }
 
 /// A place in a set.
@@ -72,6 +71,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::flow::{FLOWS_PER_DEVICE, flow_set};
 
     const FREE: Way = Way {
         owner: 0,
@@ -116,7 +116,7 @@ mod tests {
     fn families_and_neighbours_have_parts_of_their_own() {
         assert_ne!(owner(2, 7), owner(3, 7));
         let parts: std::collections::HashSet<_> = (0..256_u64)
-            .map(|host| gateway_set(0, owner(2, 0x0a4d_0100 | host), 0))
+            .map(|host| gateway_slot(0, owner(2, 0x0a4d_0100 | host)))
             .collect();
         assert!(parts.len() > 55, "{}", parts.len());
     }
@@ -142,8 +142,8 @@ mod tests {
 
         #[test]
         fn all_places_are_the_gateways(slot in 0_u32..1_000, id: u64, tag: u64) {
-            let set = gateway_set(slot, owner(3, id), tag);
-            let per_slot = crate::flow::FLOWS_PER_DEVICE;
+            let set = flow_set(gateway_slot(slot, owner(3, id)), tag);
+            let per_slot = FLOWS_PER_DEVICE;
             prop_assert!(set >= slot * per_slot);
             prop_assert!(set + FLOW_WAYS <= (slot + GATEWAY_SLOTS) * per_slot);
         }

@@ -15,7 +15,7 @@ pub(crate) unsafe fn add(to: *mut u64, by: u64) {
 
 #[cfg(not(feature = "legacy"))]
 mod fetching {
-    use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or};
+    use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xchg};
 
     const RELAXED: AtomicOrdering = AtomicOrdering::Relaxed;
 
@@ -57,14 +57,26 @@ mod fetching {
             .1
         }
     }
+
+    /// Stores `new` after everything that was written before. Linux 5.12.
+    ///
+    /// # Safety
+    ///
+    /// `to` points into a live map value.
+    #[inline(always)]
+    pub(crate) unsafe fn publish(to: *mut u64, new: u64) {
+        // SAFETY: the caller's promise.
+        unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(to, new) };
+    }
 }
 
 #[cfg(not(feature = "legacy"))]
-pub(crate) use fetching::{or, or32, replace};
+pub(crate) use fetching::{or, or32, publish, replace};
 
 /// The same names for kernels that cannot fetch (before Linux 5.12): a plain read and write. Two CPUs
 /// that hit the same word at once may both find a bit unset, and count a first contact or an outcome
-/// twice. Limits do not rest on this: they take a spin lock.
+/// twice; or both take a place for an attempt, whose outcome one of them loses. Limits do not rest on
+/// this: they take a spin lock.
 #[cfg(feature = "legacy")]
 mod plain {
     /// `*to |= bits`, returning what was there before.
@@ -96,7 +108,35 @@ mod plain {
             before
         }
     }
+
+    /// Stores `new` if `*to` is still `old`, and says so.
+    ///
+    /// # Safety
+    ///
+    /// `to` points into a live map value.
+    #[inline(always)]
+    pub(crate) unsafe fn replace(to: *mut u64, old: u64, new: u64) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let is_old = core::ptr::read_volatile(to) == old;
+            if is_old {
+                core::ptr::write_volatile(to, new);
+            }
+            is_old
+        }
+    }
+
+    /// Stores `new`.
+    ///
+    /// # Safety
+    ///
+    /// `to` points into a live map value.
+    #[inline(always)]
+    pub(crate) unsafe fn publish(to: *mut u64, new: u64) {
+        // SAFETY: the caller's promise.
+        unsafe { core::ptr::write_volatile(to, new) };
+    }
 }
 
 #[cfg(feature = "legacy")]
-pub(crate) use plain::{or, or32};
+pub(crate) use plain::{or, or32, publish, replace};

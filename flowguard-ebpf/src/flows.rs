@@ -6,7 +6,7 @@ use flowguard_common::{
     event::NO_SOURCE,
     flow::{
         FLOW_CLASS, FLOW_CLOSED, FLOW_ESTABLISHED, FLOW_TIMED_OUT, FLOW_WAYS, Flow,
-        SYNS_ON_THEIR_WAY, flow_set, syn_tag,
+        SYNS_ON_THEIR_WAY, TAG_TAKEN, flow_set, syn_tag,
     },
     packet::Segment,
     stamp::Stamp,
@@ -43,73 +43,160 @@ pub(crate) fn index_of(source: u32, flags: u32) -> u32 {
         .wrapping_add(if class < CLASSES { class } else { 0 })
 }
 
-/// The place of an attempt in its device's table, and whether it is remembered there.
-pub(crate) struct Place {
-    pub(crate) flow: *mut Flow,
-    pub(crate) found: bool,
-}
-
-/// Finds an attempt, or the place that it can have: one of its set that is free or closed, else
-/// that of the oldest attempt. None: the table is smaller than the daemon believes.
+/// Finds an attempt that is remembered in a device's table.
 #[inline(always)]
-pub(crate) fn find(slot: u32, tag: u64) -> Option<Place> {
+pub(crate) fn find(slot: u32, tag: u64) -> Option<*mut Flow> {
     // SAFETY: plain numbers.
-    let place = unsafe { find_flow(slot, tag) };
-    Some(Place {
-        flow: FLOWS.get_ptr_mut(place as u32)?,
-        found: place & FOUND != 0,
-    })
+    FLOWS.get_ptr_mut(unsafe { find_flow(slot, tag) })
 }
 
-/// With the index that [`find_flow`] returns: the attempt is there.
-const FOUND: u64 = 1 << 32;
+/// Where no table has a place.
+pub(crate) const NOWHERE: u32 = u32::MAX;
 
 /// A global function (see [`crate::judge`]).
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn find_flow(slot: u32, tag: u64) -> u64 {
+unsafe extern "C" fn find_flow(slot: u32, tag: u64) -> u32 {
     let set = flow_set(slot, tag);
-    let mut place = u64::from(u32::MAX);
-    let mut oldest = u64::MAX;
     for way in 0..FLOW_WAYS {
         let index = set.wrapping_add(way);
-        let Some(flow) = FLOWS.get_ptr_mut(index) else {
+        let Some(flow) = FLOWS.get_ptr(index) else {
             break;
         };
         // SAFETY: an element of a live map.
-        let (found, flags, time_ns) = unsafe { ((*flow).tag, (*flow).flags, (*flow).time_ns) };
-        if found == tag {
-            return FOUND | u64::from(index);
-        }
-        let age = if flags & FLOW_CLOSED != 0 { 0 } else { time_ns };
-        if age < oldest {
-            oldest = age;
-            place = index.into();
+        if unsafe { core::ptr::read_volatile(&raw const (*flow).tag) } == tag {
+            return index;
         }
     }
-    place
+    NOWHERE
 }
 
-/// Makes a place an attempt's. What was there before is settled: it has timed out if it was the same
-/// two ends' or old enough, else its outcome is lost.
+/// How often a place is looked for. One more is needed only when another CPU takes the very place that
+/// was found.
+pub(crate) const TRIES: u32 = 4;
+
+/// Takes an attempt's place, or else one of its set that is free or closed, or that of the oldest
+/// attempt; [`NOWHERE`], if another CPU is faster.
+///
+/// A global function (see [`crate::judge`]).
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn take_flow(slot: u32, tag: u64) -> u64 {
+    let set = flow_set(slot, tag);
+    let mut place = NOWHERE;
+    let mut holder = TAG_TAKEN;
+    let mut oldest = u64::MAX;
+    for way in 0..FLOW_WAYS {
+        let index = set.wrapping_add(way);
+        let Some(flow) = FLOWS.get_ptr(index) else {
+            break;
+        };
+        // SAFETY: an element of a live map.
+        let held = unsafe { held(flow) };
+        if held.tag == tag {
+            (place, holder) = (index, tag);
+            break;
+        }
+        let age = if held.flags & FLOW_CLOSED != 0 {
+            0
+        } else {
+            held.time_ns
+        };
+        if held.tag != TAG_TAKEN && age < oldest {
+            (place, holder, oldest) = (index, held.tag, age);
+        }
+    }
+    if !take(place, holder) {
+        return NOWHERE.into();
+    }
+    let found = if holder == tag { FOUND } else { 0 };
+    found | u64::from(place)
+}
+
+/// With the index that [`take_flow`] returns: the attempt was there.
+const FOUND: u64 = 1 << 32;
+
+/// What a place holds, as far as it matters to who looks for one.
+pub(crate) struct Held {
+    pub(crate) tag: u64,
+    pub(crate) time_ns: u64,
+    pub(crate) flags: u32,
+    pub(crate) next: u32,
+}
+
+/// Looks at a place. The tag is read first: if it is still there when the place is taken, the rest was
+/// its.
 ///
 /// # Safety
 ///
-/// The place is in a live map.
+/// `flow` is in a live map.
 #[inline(always)]
-pub(crate) unsafe fn begin(place: &Place, source: u32, answer_ns: u64, new: &Flow) {
-    let flow = place.flow;
+pub(crate) unsafe fn held(flow: *const Flow) -> Held {
+    // SAFETY: the caller's promise. Volatile reads keep their order.
+    unsafe {
+        Held {
+            tag: core::ptr::read_volatile(&raw const (*flow).tag),
+            time_ns: core::ptr::read_volatile(&raw const (*flow).time_ns),
+            flags: core::ptr::read_volatile(&raw const (*flow).flags),
+            next: core::ptr::read_volatile(&raw const (*flow).next),
+        }
+    }
+}
+
+/// Takes a place, if it is still that of the attempt with the tag `holder`. Whoever has taken it fills
+/// it.
+#[inline(always)]
+pub(crate) fn take(place: u32, holder: u64) -> bool {
+    FLOWS.get_ptr_mut(place).is_some_and(|flow| {
+        // SAFETY: an element of a live map.
+        unsafe { atomic::replace(&raw mut (*flow).tag, holder, TAG_TAKEN) }
+    })
+}
+
+/// Fills a place that was taken. The tag is last: by it the attempt is found.
+///
+/// # Safety
+///
+/// `flow` is in a live map.
+#[inline(always)]
+pub(crate) unsafe fn fill(flow: *mut Flow, new: &Flow) {
     // SAFETY: the caller's promise.
     unsafe {
+        *flow = Flow {
+            tag: TAG_TAKEN,
+            ..*new
+        };
+        atomic::publish(&raw mut (*flow).tag, new.tag);
+    }
+}
+
+/// Remembers an attempt in a device's table. What its place held before is settled: it has timed out
+/// if it was the same two ends' or old enough, else its outcome is lost.
+#[inline(always)]
+pub(crate) fn begin(slot: u32, source: u32, answer_ns: u64, new: &Flow) {
+    let mut place = NOWHERE.into();
+    for _ in 0..TRIES {
+        // SAFETY: plain numbers.
+        place = unsafe { take_flow(slot, new.tag) };
+        if place != NOWHERE.into() {
+            break;
+        }
+    }
+    let Some(flow) = FLOWS.get_ptr_mut(place as u32) else {
+        count::stat(Stat::FlowForgotten);
+        return;
+    };
+    // SAFETY: an element of a live map.
+    unsafe {
         if (*flow).is_open() && source != NO_SOURCE {
-            if place.found || (*flow).is_overdue(new.time_ns, answer_ns) {
+            if place & FOUND != 0 || (*flow).is_overdue(new.time_ns, answer_ns) {
                 let index = index_of(source, (*flow).flags);
                 count::outcome(&raw mut (*flow).flags, FLOW_TIMED_OUT, index);
             } else {
                 count::stat(Stat::FlowForgotten);
             }
         }
-        *flow = *new;
+        fill(flow, new);
     }
 }
 

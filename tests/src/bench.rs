@@ -1,5 +1,5 @@
-//! A packet program by itself, to which frames are given one by one (`BPF_PROG_TEST_RUN`): nothing
-//! is attached and nothing pinned, so it goes with the test.
+//! Packet programs by themselves, to which frames are given one by one (`BPF_PROG_TEST_RUN`): nothing
+//! is attached and nothing pinned, so they go with the test.
 
 use std::env;
 
@@ -39,19 +39,18 @@ pub fn is_taken(frame: &[u8]) -> bool {
     frame.len() >= 14 + needs
 }
 
-/// A program of the object, loaded.
+/// The object, with some of its programs loaded.
 #[derive(Debug)]
 pub struct Bench {
     object: Ebpf,
-    program: &'static str,
 }
 
 impl Bench {
-    /// Loads a packet program, TC or XDP.
+    /// Loads packet programs, TC or XDP.
     ///
     /// # Errors
-    /// When it is not built, or the kernel refuses it.
-    pub fn load(program: &'static str) -> Result<Self> {
+    /// When they are not built, or the kernel refuses one.
+    pub fn load(programs: &[&str]) -> Result<Self> {
         let this = env::current_exe()?;
         let name = if FETCHING_ATOMICS.is_there()? {
             OBJECT
@@ -64,25 +63,29 @@ impl Bench {
             .find(|object| object.is_file())
             .with_context(|| format!("no {name} above {}", this.display()))?;
         let mut object = Ebpf::load_file(object)?;
-        match object.program_mut(program).context(program)? {
-            Program::SchedClassifier(program) => program.load()?,
-            Program::Xdp(program) => program.load()?,
-            _ => bail!("{program} is no program for packets"),
+        for &name in programs {
+            match object.program_mut(name).with_context(|| name.to_owned())? {
+                Program::SchedClassifier(program) => program.load()?,
+                Program::Xdp(program) => program.load()?,
+                _ => bail!("{name} is no program for packets"),
+            }
         }
-        Ok(Self { object, program })
+        Ok(Self { object })
     }
 
-    /// Gives it a frame; what it returns.
+    /// Gives a program a frame; what it returns.
     ///
     /// # Errors
-    /// When the kernel refuses to run it, as it does unless [`is_taken`].
-    pub fn run(&self, frame: &[u8]) -> Result<i32> {
+    /// When it is not loaded, or the kernel refuses to run it, as it does unless [`is_taken`].
+    pub fn run(&self, program: &str, frame: &[u8]) -> Result<i32> {
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
-        let result = match self.object.program(self.program).context(self.program)? {
+        let name = program;
+        let program = self.object.program(name).with_context(|| name.to_owned())?;
+        let result = match program {
             Program::SchedClassifier(program) => program.test_run(options)?,
             Program::Xdp(program) => program.test_run(options)?,
-            _ => bail!("{} is no program for packets", self.program),
+            _ => bail!("{name} is no program for packets"),
         };
         Ok(result.return_value.cast_signed())
     }
@@ -118,7 +121,7 @@ impl Bench {
         Ok(prefixes.insert(prefix, source, 0)?)
     }
 
-    /// One of the numbers that it counts about itself.
+    /// One of the numbers that they count about themselves.
     ///
     /// # Errors
     /// When the map cannot be read.
@@ -126,7 +129,7 @@ impl Bench {
         Ok(self.array(MAP_STATS)?.get(&(stat as u32), 0)?)
     }
 
-    /// What it counted of a source.
+    /// What they counted of a source.
     ///
     /// # Errors
     /// When the map cannot be read.

@@ -24,8 +24,7 @@ use super::{
     device::{self, DENY, PASS, TCP_ENDS},
 };
 use crate::{
-    count, events,
-    flows::{self, Place},
+    count, events, flows,
     judge::{self, Attempt, Which},
     maps::PARSED,
 };
@@ -96,10 +95,10 @@ impl Seen<'_> {
 #[inline(always)]
 fn went_on(seen: &Seen<'_>) -> i32 {
     let source = seen.edge.source;
-    let flow = flows::find(seen.edge.slot, seen.tag).filter(|place| place.found);
-    let class = match &flow {
+    let flow = flows::find(seen.edge.slot, seen.tag);
+    let class = match flow {
         // SAFETY: an element of a live map.
-        Some(place) => unsafe { (*place.flow).flags & FLOW_CLASS },
+        Some(flow) => unsafe { (*flow).flags & FLOW_CLASS },
         None => seen.class(),
     };
     let index = flows::index_of(source, class);
@@ -107,11 +106,11 @@ fn went_on(seen: &Seen<'_>) -> i32 {
         return DENY;
     }
     count::bytes(index, seen.segment.bytes);
-    if let Some(place) = &flow
+    if let Some(flow) = flow
         && seen.segment.flags & TCP_ENDS != 0
     {
         // SAFETY: an element of a live map.
-        unsafe { flows::close(place.flow, index, seen.now_ns) };
+        unsafe { flows::close(flow, index, seen.now_ns) };
     }
     PASS
 }
@@ -203,7 +202,7 @@ fn answer(decision: Decision) -> i32 {
 /// table.
 struct Memory {
     stamp: Option<*mut Stamp>,
-    place: Option<Place>,
+    flow: Option<*mut Flow>,
 }
 
 impl Memory {
@@ -211,7 +210,7 @@ impl Memory {
     fn of(ctx: &TcContext, seen: &Seen<'_>) -> Self {
         Self {
             stamp: device::socket(ctx).and_then(device::stamp),
-            place: flows::find(seen.edge.slot, seen.tag),
+            flow: flows::find(seen.edge.slot, seen.tag),
         }
     }
 
@@ -222,11 +221,9 @@ impl Memory {
             // SAFETY: storage of the packet's socket, which the packet holds.
             return unsafe { (*stamp).syn(seq, seen.edge.source, class) };
         }
-        if let Some(place) = &self.place
-            && place.found
-        {
+        if let Some(flow) = self.flow {
             // SAFETY: an element of a live map.
-            let flow = unsafe { *place.flow };
+            let flow = unsafe { *flow };
             if flow.is_again(seq, seen.now_ns) {
                 return Syn::Again {
                     denied: flow.flags & FLOW_DENIED != 0,
@@ -257,18 +254,16 @@ impl Memory {
                 (*stamp).flags = kept | STAMP_SENT | if denied { STAMP_DENIED } else { 0 };
             }
         }
-        if let Some(place) = &self.place {
-            let flow = Flow {
-                tag: seen.tag,
-                time_ns: seen.now_ns,
-                seq,
-                flags: FLOW_SENT | self.counted(class) | if denied { FLOW_DENIED } else { 0 },
-                next: 0,
-                line: 0,
-            };
-            // SAFETY: an element of a live map.
-            unsafe { flows::begin(place, seen.edge.source, seen.settings.answer_ns, &flow) };
-        }
+        let flow = Flow {
+            tag: seen.tag,
+            time_ns: seen.now_ns,
+            seq,
+            flags: FLOW_SENT | self.counted(class) | if denied { FLOW_DENIED } else { 0 },
+            next: 0,
+            line: 0,
+        };
+        let Edge { slot, source, .. } = *seen.edge;
+        flows::begin(slot, source, seen.settings.answer_ns, &flow);
     }
 }
 

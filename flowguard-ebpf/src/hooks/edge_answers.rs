@@ -28,13 +28,13 @@ fn edge_answers(ctx: TcContext) -> i32 {
         return PASS;
     }
     let tag = flow_tag(&segment.dst, segment.dport, &segment.src, segment.sport);
-    let Some(place) = flows::find(edge.slot, tag).filter(|place| place.found) else {
+    let Some(flow) = flows::find(edge.slot, tag) else {
         return PASS;
     };
     // SAFETY: an element of a live map; then no arguments.
     let (index, now_ns) = unsafe {
         (
-            flows::index_of(edge.source, (*place.flow).flags),
+            flows::index_of(edge.source, (*flow).flags),
             bpf_ktime_get_boot_ns(),
         )
     };
@@ -42,7 +42,7 @@ fn edge_answers(ctx: TcContext) -> i32 {
         return DENY;
     }
     let answered = Answered {
-        flow: place.flow,
+        flow,
         source: edge.source,
         index,
         ifindex,

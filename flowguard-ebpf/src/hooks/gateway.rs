@@ -15,7 +15,7 @@ use flowguard_common::{
     addr,
     counters::{ClassCounters, Stat},
     event::{Event, Hook, NO_SOURCE},
-    flow::{FLOW_DENIED, FLOW_SENT, FLOW_WAYS, Flow, flow_tag},
+    flow::{FLOW_DENIED, FLOW_SENT, FLOW_WAYS, Flow, TAG_TAKEN, flow_set, flow_tag},
     gateway::{self, Way},
     packet::{self, Kind, Packet, Segment},
     settings::{MODE_ENFORCE, Settings},
@@ -25,8 +25,7 @@ use flowguard_common::{
 
 use super::{connect, device};
 use crate::{
-    atomic, count, events,
-    flows::{self, Place},
+    atomic, count, events, flows,
     frame::Xdp,
     judge::{self, Attempt, Which},
     maps::{ADDRS, FALLBACK, FLOWS, PARSED},
@@ -133,8 +132,7 @@ impl Seen<'_> {
     #[inline(always)]
     fn opened(&self, ctx: &XdpContext, source: u32, drops: bool) -> u32 {
         let index = flows::index_of(source, self.from.class);
-        let place = self.place();
-        if let Syn::Again { denied } = self.syn(place.as_ref()) {
+        if let Syn::Again { denied } = self.syn() {
             count::retransmit(index);
             let decision = judge::again(index, self.bank, self.now_ns, denied);
             return if drops { DENY } else { answer(decision) };
@@ -164,7 +162,7 @@ impl Seen<'_> {
             self.segment.dport,
             decision as u8
         );
-        self.remember(place, decision);
+        self.remember(decision);
         count::attempt(&attempt, decision);
         if events::may_raise(self.settings, Which::Attempts, source, self.now_ns) {
             self.raise(source, decision);
@@ -175,8 +173,7 @@ impl Seen<'_> {
     /// The same for a prefix that nobody registered yet: only the ceiling holds.
     #[inline(always)]
     fn opened_by_stranger(&self, drops: bool) -> u32 {
-        let place = self.place();
-        if let Syn::Again { denied } = self.syn(place.as_ref()) {
+        if let Syn::Again { denied } = self.syn() {
             // SAFETY: an element of a live map.
             self.with(|counters| unsafe { atomic::add(&raw mut (*counters).retransmits, 1) });
             let denied = denied && self.settings.mode == MODE_ENFORCE;
@@ -191,7 +188,7 @@ impl Seen<'_> {
         } else {
             decision
         };
-        self.remember(place, decision);
+        self.remember(decision);
         // Whoever makes up addresses is not to fill the ring: the daemon finds the others at its
         // next tick.
         if first && events::may_raise(self.settings, Which::Newcomers, NO_SOURCE, self.now_ns) {
@@ -250,26 +247,14 @@ impl Seen<'_> {
         gateway::owner(self.from.kind, self.from.id)
     }
 
-    /// The place of the attempt in the gateway's table, if it is remembered, else the one that it
-    /// can have. None: the table is smaller than the daemon believes.
     #[inline(always)]
-    fn place(&self) -> Option<Place> {
-        // SAFETY: plain numbers.
-        let place =
-            unsafe { find_prefix_flow(self.device.slot, self.owner(), self.tag(), self.now_ns) };
-        Some(Place {
-            flow: FLOWS.get_ptr_mut(place as u32)?,
-            found: place & FOUND != 0,
-        })
-    }
-
-    #[inline(always)]
-    fn syn(&self, place: Option<&Place>) -> Syn {
-        let Some(place) = place.filter(|place| place.found) else {
+    fn syn(&self) -> Syn {
+        let slot = gateway::gateway_slot(self.device.slot, self.owner());
+        let Some(flow) = flows::find(slot, self.tag()) else {
             return Syn::New;
         };
         // SAFETY: an element of a live map.
-        let flow = unsafe { *place.flow };
+        let flow = unsafe { *flow };
         if flow.is_again(self.segment.seq, self.now_ns) {
             Syn::Again {
                 denied: flow.flags & FLOW_DENIED != 0,
@@ -280,10 +265,7 @@ impl Seen<'_> {
     }
 
     #[inline(always)]
-    fn remember(&self, place: Option<Place>, decision: Decision) {
-        let Some(place) = place else {
-            return;
-        };
+    fn remember(&self, decision: Decision) {
         let denied = if decision == Decision::Deny {
             FLOW_DENIED
         } else {
@@ -297,9 +279,17 @@ impl Seen<'_> {
             next: self.owner(),
             line: 0,
         };
-        // SAFETY: an element of a live map. Nothing is lost with what was there: nobody counts
-        // outcomes here.
-        unsafe { *place.flow = flow };
+        let slot = gateway::gateway_slot(self.device.slot, flow.next);
+        for _ in 0..flows::TRIES {
+            // SAFETY: plain numbers.
+            let place = unsafe { take_prefix_flow(slot, flow.next, flow.tag, flow.time_ns) };
+            if let Some(place) = FLOWS.get_ptr_mut(place) {
+                // SAFETY: an element of a live map. Nothing is lost with what was there: nobody
+                // counts outcomes here.
+                unsafe { flows::fill(place, &flow) };
+                break;
+            }
+        }
     }
 
     #[inline(always)]
@@ -333,32 +323,50 @@ fn answer(decision: Decision) -> u32 {
     }
 }
 
-/// With the index that [`find_prefix_flow`] returns: the attempt is there.
-const FOUND: u64 = 1 << 32;
-
+/// Takes an attempt's place in its owner's part, or else the one that it can have;
+/// [`flows::NOWHERE`], if another CPU is faster.
+///
 /// A global function (see [`crate::judge`]).
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn find_prefix_flow(slot: u32, owner: u32, tag: u64, now_ns: u64) -> u64 {
-    let set = gateway::gateway_set(slot, owner, tag);
+unsafe extern "C" fn take_prefix_flow(slot: u32, owner: u32, tag: u64, now_ns: u64) -> u32 {
+    let set = flow_set(slot, tag);
+    let mut holders = [0; FLOW_WAYS as usize];
     let mut ways = [Way {
         owner: 0,
         time_ns: 0,
     }; FLOW_WAYS as usize];
     let mut index = set;
-    for way in &mut ways {
-        let Some(flow) = FLOWS.get_ptr_mut(index) else {
-            return u64::from(u32::MAX);
+    for (holder, way) in holders.iter_mut().zip(&mut ways) {
+        let Some(flow) = FLOWS.get_ptr(index) else {
+            return flows::NOWHERE;
         };
         // SAFETY: an element of a live map.
-        unsafe {
-            if (*flow).tag == tag {
-                return FOUND | u64::from(index);
-            }
-            way.owner = (*flow).next;
-            way.time_ns = (*flow).time_ns;
+        let held = unsafe { flows::held(flow) };
+        if held.tag == tag {
+            return if flows::take(index, tag) {
+                index
+            } else {
+                flows::NOWHERE
+            };
         }
+        *holder = held.tag;
+        // What is being taken is somebody's newest. Without a branch: each doubles the ways that the
+        // verifier walks.
+        let other = held.tag ^ TAG_TAKEN;
+        let taken = ((other | other.wrapping_neg()) >> 63).wrapping_sub(1);
+        *way = Way {
+            owner: held.next | taken as u32,
+            time_ns: held.time_ns | taken,
+        };
         index = index.wrapping_add(1);
     }
-    u64::from(set.wrapping_add(gateway::choose(&ways, owner, now_ns) as u32))
+    let chosen = gateway::choose(&ways, owner, now_ns) as u32 % FLOW_WAYS;
+    let place = set.wrapping_add(chosen);
+    let holder = holders[chosen as usize];
+    if holder != TAG_TAKEN && flows::take(place, holder) {
+        place
+    } else {
+        flows::NOWHERE
+    }
 }

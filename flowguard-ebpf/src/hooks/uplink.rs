@@ -174,23 +174,21 @@ impl Sent<'_> {
     fn stray(&self, ctx: &TcContext) {
         let segment = self.segment;
         let tag = flow_tag(&segment.src, segment.sport, &segment.dst, segment.dport);
-        if let Some(place) = flows::find(self.device.slot, tag) {
+        if let Some(flow) = flows::find(self.device.slot, tag)
             // SAFETY: an element of a live map.
-            unsafe {
-                if place.found && (*place.flow).is_again(segment.seq, self.now_ns) {
-                    return;
-                }
-                let flow = Flow {
-                    tag,
-                    time_ns: self.now_ns,
-                    seq: segment.seq,
-                    flags: FLOW_SENT,
-                    next: 0,
-                    line: 0,
-                };
-                flows::begin(&place, NO_SOURCE, self.settings.answer_ns, &flow);
-            }
+            && unsafe { (*flow).is_again(segment.seq, self.now_ns) }
+        {
+            return;
         }
+        let flow = Flow {
+            tag,
+            time_ns: self.now_ns,
+            seq: segment.seq,
+            flags: FLOW_SENT,
+            next: 0,
+            line: 0,
+        };
+        flows::begin(self.device.slot, NO_SOURCE, self.settings.answer_ns, &flow);
         count::stat(Stat::Stray);
         if !events::may_raise(self.settings, Which::Strays, NO_SOURCE, self.now_ns) {
             return;

@@ -18,6 +18,7 @@ mod disk;
 mod edge;
 mod engine;
 mod failpoints;
+mod flows;
 mod full;
 mod gateway;
 mod harness;

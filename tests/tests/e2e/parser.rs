@@ -68,7 +68,7 @@ fn the_gateway_reads_frames_as_the_host_does() -> Result<()> {
 }
 
 fn reads_frames_as_the_host_does(door: &Door) -> Result<()> {
-    let mut bench = Bench::load(door.program)?;
+    let mut bench = Bench::load(&[door.program])?;
     // At a gateway all addresses are one source's.
     for lowest in ["::ffff:0.0.0.0", "::ffff:128.0.0.0", "::", "8000::"] {
         let address: Ipv6Addr = lowest.parse()?;
@@ -176,7 +176,7 @@ impl Seen {
         }
         let described = || format!("{kind:?} {segment:?} in {frame:02x?}, link {link}");
 
-        let returned = bench.run(frame).with_context(described)?;
+        let returned = bench.run(door.program, frame).with_context(described)?;
         let wanted = if denied { door.deny } else { door.pass };
         ensure!(returned == wanted, "returned {returned}: {}", described());
 
