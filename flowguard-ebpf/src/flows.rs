@@ -1,5 +1,7 @@
 //! Remembering attempts: on sockets, and per device for packets without one.
 
+use core::ptr::NonNull;
+
 use flowguard_common::{
     class::CLASSES,
     counters::Stat,
@@ -43,11 +45,13 @@ pub(crate) fn index_of(source: u32, flags: u32) -> u32 {
         .wrapping_add(if class < CLASSES { class } else { 0 })
 }
 
-/// Finds an attempt that is remembered in a device's table.
+/// Finds an attempt that is remembered in a device's table. In one word, as
+/// [`crate::hooks::device::stamp`].
 #[inline(always)]
-pub(crate) fn find(slot: u32, tag: u64) -> Option<*mut Flow> {
+pub(crate) fn find(slot: u32, tag: u64) -> Option<NonNull<Flow>> {
     // SAFETY: plain numbers.
-    FLOWS.get_ptr_mut(unsafe { find_flow(slot, tag) })
+    let place = unsafe { find_flow(slot, tag) };
+    FLOWS.get_ptr_mut(place).and_then(NonNull::new)
 }
 
 /// Where no table has a place.

@@ -1,5 +1,7 @@
 //! What the TC programs share: the frame, the device, the socket behind a packet.
 
+use core::ptr::NonNull;
+
 use aya_ebpf::{
     bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_sock},
     helpers::{bpf_sk_fullsock, bpf_sk_storage_get},
@@ -105,12 +107,13 @@ pub(crate) fn socket(ctx: &TcContext) -> Option<*mut bpf_sock> {
     }
 }
 
-/// The stamp on a socket, if it has one.
+/// The stamp on a socket, if it has one. In one word: of an option in two, verifiers before Linux 6.3
+/// lose sight ("invalid read from stack").
 #[inline(always)]
-pub(crate) fn stamp(sk: *mut bpf_sock) -> Option<*mut Stamp> {
+pub(crate) fn stamp(sk: *mut bpf_sock) -> Option<NonNull<Stamp>> {
     // aya-ebpf offers socket storage to sock_addr programs only.
     let map = (&raw const STAMPS).cast_mut().cast();
     // SAFETY: the callers pass sockets that the verifier knows.
     let stamp = unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), 0) };
-    (!stamp.is_null()).then_some(stamp.cast())
+    NonNull::new(stamp.cast())
 }

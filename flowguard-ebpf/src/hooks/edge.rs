@@ -5,6 +5,8 @@
 //! crossing; raw, forwarded and duplicated packets have none and are told apart by their ends and
 //! the SYN itself.
 
+use core::ptr::NonNull;
+
 use aya_ebpf::{helpers::bpf_ktime_get_boot_ns, macros::classifier, programs::TcContext};
 use aya_log_ebpf::debug;
 use flowguard_common::{
@@ -98,7 +100,7 @@ fn went_on(seen: &Seen<'_>) -> i32 {
     let flow = flows::find(seen.edge.slot, seen.tag);
     let class = match flow {
         // SAFETY: an element of a live map.
-        Some(flow) => unsafe { (*flow).flags & FLOW_CLASS },
+        Some(flow) => unsafe { (*flow.as_ptr()).flags & FLOW_CLASS },
         None => seen.class(),
     };
     let index = flows::index_of(source, class);
@@ -110,7 +112,7 @@ fn went_on(seen: &Seen<'_>) -> i32 {
         && seen.segment.flags & TCP_ENDS != 0
     {
         // SAFETY: an element of a live map.
-        unsafe { flows::close(flow, index, seen.now_ns) };
+        unsafe { flows::close(flow.as_ptr(), index, seen.now_ns) };
     }
     PASS
 }
@@ -201,8 +203,8 @@ fn answer(decision: Decision) -> i32 {
 /// Where it is remembered which SYNs were seen: on the socket, if there is one, and in the device's
 /// table.
 struct Memory {
-    stamp: Option<*mut Stamp>,
-    flow: Option<*mut Flow>,
+    stamp: Option<NonNull<Stamp>>,
+    flow: Option<NonNull<Flow>>,
 }
 
 impl Memory {
@@ -219,11 +221,11 @@ impl Memory {
         let seq = seen.segment.seq;
         if let Some(stamp) = self.stamp {
             // SAFETY: storage of the packet's socket, which the packet holds.
-            return unsafe { (*stamp).syn(seq, seen.edge.source, class) };
+            return unsafe { (*stamp.as_ptr()).syn(seq, seen.edge.source, class) };
         }
         if let Some(flow) = self.flow {
             // SAFETY: an element of a live map.
-            let flow = unsafe { *flow };
+            let flow = unsafe { *flow.as_ptr() };
             if flow.is_again(seq, seen.now_ns) {
                 return Syn::Again {
                     denied: flow.flags & FLOW_DENIED != 0,
@@ -239,6 +241,7 @@ impl Memory {
         let Some(stamp) = self.stamp else {
             return class;
         };
+        let stamp = stamp.as_ptr();
         // SAFETY: storage of the packet's socket, which the packet holds; then plain numbers.
         unsafe { counted_class((*stamp).flags, (*stamp).counted, class) }
     }
@@ -247,6 +250,7 @@ impl Memory {
     fn remember(&self, seen: &Seen<'_>, class: u32, denied: bool) {
         let seq = seen.segment.seq;
         if let Some(stamp) = self.stamp {
+            let stamp = stamp.as_ptr();
             // SAFETY: storage of the packet's socket, which the packet holds.
             unsafe {
                 (*stamp).seq = seq;

@@ -31,6 +31,7 @@ fn edge_answers(ctx: TcContext) -> i32 {
     let Some(flow) = flows::find(edge.slot, tag) else {
         return PASS;
     };
+    let flow = flow.as_ptr();
     // SAFETY: an element of a live map; then no arguments.
     let (index, now_ns) = unsafe {
         (

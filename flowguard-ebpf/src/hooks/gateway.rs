@@ -254,7 +254,7 @@ impl Seen<'_> {
             return Syn::New;
         };
         // SAFETY: an element of a live map.
-        let flow = unsafe { *flow };
+        let flow = unsafe { *flow.as_ptr() };
         if flow.is_again(self.segment.seq, self.now_ns) {
             Syn::Again {
                 denied: flow.flags & FLOW_DENIED != 0,

@@ -73,6 +73,7 @@ fn uplink(ctx: TcContext) -> i32 {
         return PASS;
     };
     if let Some(stamp) = device::stamp(sk) {
+        let stamp = stamp.as_ptr();
         // SAFETY: storage of the packet's socket, which the packet holds.
         unsafe {
             if (*stamp).flags & STAMP_JUDGED != 0 {
@@ -176,7 +177,7 @@ impl Sent<'_> {
         let tag = flow_tag(&segment.src, segment.sport, &segment.dst, segment.dport);
         if let Some(flow) = flows::find(self.device.slot, tag)
             // SAFETY: an element of a live map.
-            && unsafe { (*flow).is_again(segment.seq, self.now_ns) }
+            && unsafe { (*flow.as_ptr()).is_again(segment.seq, self.now_ns) }
         {
             return;
         }

@@ -51,7 +51,7 @@ fn uplink_answers(ctx: TcContext) -> i32 {
     }
     let answer = match device::stamp(sk) {
         // SAFETY: storage of a socket that we hold.
-        Some(stamp) => unsafe { on_stamped(&ctx, segment, stamp, settings) },
+        Some(stamp) => unsafe { on_stamped(&ctx, segment, stamp.as_ptr(), settings) },
         None => PASS,
     };
     // SAFETY: the reference that the look-up gave us.
