@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use flowguard_tests::{config::Config, guard::Guard, lab::Lab, users::User};
+use serde::Deserialize;
 
 use crate::{BACKUP, GAMES, WWW};
 
@@ -28,18 +29,17 @@ action = "block"
 for = "1h"
 "#;
 
-#[test]
-fn rules_go_by_groups_and_packages() -> Result<()> {
-    let lab = Lab::new()?;
-    let _sink = lab.sink()?;
+/// A guard under these rules, after five connections each of www-data, of games with the package
+/// "cheap", and of backup with another.
+fn guard(lab: &Lab) -> Result<Guard<'_>> {
     let table = lab.dir().join("tenants.csv");
     fs::write(
         &table,
         "source,customer,package\nuser:games,Carol,cheap\nuser:backup,Dave,gold\n",
     )?;
-    let config = Config::enforce(&lab).rules(RULES);
+    let config = Config::enforce(lab).rules(RULES);
     let guard = Guard::start(
-        &lab,
+        lab,
         &config.extra(&format!("\n[mapping]\nfile = {table:?}\n")),
     )?;
     for (user, _) in [WWW, GAMES, BACKUP] {
@@ -48,6 +48,15 @@ fn rules_go_by_groups_and_packages() -> Result<()> {
             .run()?
             .all_connected(5)?;
     }
+    guard.await_verdict(GAMES.1, Some("block"))?;
+    Ok(guard)
+}
+
+#[test]
+fn rules_go_by_groups_and_packages() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let guard = guard(&lab)?;
     for (source, rule) in [(WWW.1, "of-a-group"), (GAMES.1, "of-a-package")] {
         guard.await_verdict(source, Some("block"))?;
         let verdicts = guard.show(source)?.verdicts;
@@ -55,4 +64,66 @@ fn rules_go_by_groups_and_packages() -> Result<()> {
     }
     // In no such group, and with another package.
     guard.await_verdict(BACKUP.1, None)
+}
+
+/// What is read of `policy replay --json` and `policy recommend --json`.
+#[derive(Debug, Deserialize)]
+struct Replayed {
+    candidate: Tried,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tried {
+    hits: Vec<Hit>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Hit {
+    source: String,
+    rule: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Recommended {
+    measured: Vec<Measured>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Measured {
+    package: Option<String>,
+    what: String,
+    sources: u64,
+    p50: u64,
+}
+
+#[test]
+fn the_history_knows_packages() -> Result<()> {
+    let lab = Lab::new()?;
+    let _sink = lab.sink()?;
+    let mut guard = guard(&lab)?;
+    guard.expect_attempts(BACKUP.1, "direct", 5)?;
+    guard.terminate()?;
+    let config = guard.config().to_str().context("a path")?;
+    let replayed: Replayed = guard.json(&["policy", "replay", config, "--json"])?;
+    let hits = replayed.candidate.hits;
+    let of_package = hits.iter().filter(|hit| hit.rule == "of-a-package");
+    let of_package: Vec<_> = of_package.map(|hit| &*hit.source).collect();
+    assert_eq!(of_package, [GAMES.1], "{hits:?}");
+    let recommended = ["policy", "recommend", "--package", "cheap", "--json"];
+    let Recommended { measured } = guard.json(&recommended)?;
+    assert!(!measured.is_empty());
+    for line in &measured {
+        let Measured {
+            package, sources, ..
+        } = line;
+        assert_eq!(
+            (package.as_deref(), *sources),
+            (Some("cheap"), 1),
+            "{line:?}"
+        );
+        if line.what == "attempts" {
+            assert_eq!(line.p50, 5, "{line:?}");
+        }
+    }
+    Ok(())
 }

@@ -22,6 +22,21 @@ async fn what_is_no_request_gets_an_error() {
             422,
         ),
         ("/v1/block", r#"{"source":"user:alice","seconds":-1}"#, 422),
+        (
+            "/v1/block",
+            r#"{"source":"user:alice","action":"notice"}"#,
+            400,
+        ),
+        (
+            "/v1/block",
+            r#"{"source":"user:alice","action":"allow"}"#,
+            400,
+        ),
+        (
+            "/v1/allow",
+            r#"{"source":"user:alice","action":"notice"}"#,
+            400,
+        ),
         ("/v1/unblock", r#"{"sorce":"user:alice"}"#, 422),
         ("/v1/unblock", r#"{"source":"alice"}"#, 400),
     ] {
