@@ -2,6 +2,7 @@
 //! machines.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     time::{Duration, Instant},
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 
 mod boot;
+mod choice;
 mod kernels;
 mod packages;
 mod programs;
@@ -20,6 +22,7 @@ mod table;
 mod verifier;
 
 use self::{
+    choice::Choice,
     kernels::Kernel,
     programs::Programs,
     results::Report,
@@ -65,6 +68,10 @@ struct TestOptions {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     skip: Vec<String>,
 
+    /// Run only tests that docs/kernels.md does not say to pass, or to be about what a kernel lacks.
+    #[arg(long)]
+    missing: bool,
+
     /// Leave docs/kernels.md as it is.
     #[arg(long)]
     no_table: bool,
@@ -91,7 +98,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn test(options: &TestOptions) -> Result<()> {
     let ready = setup::ensure(Needs::Vm, CoreChoice::default())?;
     let programs = Programs::build(&ready)?;
-    let archive = rootfs::archive(&programs, &script(&programs, options)?)?;
+    let all = programs.list()?;
+    let archive = rootfs::archive(&programs)?;
     let kernels = match &options.kernels[..] {
         [] => &Kernel::ALL[..],
         some => some,
@@ -99,8 +107,23 @@ fn test(options: &TestOptions) -> Result<()> {
     let mut reports = Vec::new();
     let mut wrong = Vec::new();
     for kernel in kernels {
-        match test_on(*kernel, &archive, options) {
-            Ok(report) => reports.push((*kernel, report)),
+        let done = if options.missing {
+            table::settled(*kernel)?
+        } else {
+            BTreeSet::new()
+        };
+        let choice = Choice::of(&all, &options.filter, &options.skip, &done);
+        if choice.tests.is_empty() {
+            out::say(format_args!("no test to run on Linux {kernel}"));
+            continue;
+        }
+        let script = script(&programs, &choice);
+        match test_on(*kernel, &archive, &script, options) {
+            Ok(report) => reports.push(Tested {
+                kernel: *kernel,
+                are_all: choice.are_all && report.is_complete(),
+                report,
+            }),
             Err(error) => wrong.push(format!("{kernel}: {error:#}")),
         }
     }
@@ -111,40 +134,35 @@ fn test(options: &TestOptions) -> Result<()> {
     Ok(())
 }
 
+/// What a kernel's tests came to.
+struct Tested {
+    kernel: Kernel,
+    report: Report,
+    /// They are all the tests there are.
+    are_all: bool,
+}
+
 /// What the machine runs: the guard's view of the kernel, then the tests.
-fn script(programs: &Programs, options: &TestOptions) -> Result<String> {
-    for name in options.filter.iter().chain(&options.skip) {
-        // They become words of a shell script.
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "_:".contains(c);
-        if !name.chars().all(allowed) {
-            bail!("{name:?} cannot be a part of a test's name");
-        }
-    }
-    let filter = options.filter.join(" ");
-    let skip: Vec<_> = options
-        .skip
-        .iter()
-        .map(|name| format!("--skip {name}"))
-        .collect();
+fn script(programs: &Programs, choice: &Choice) -> String {
     let told = programs.tested.env();
     let told = told.map(|(name, path)| format!("{name}='{}'", path.display()));
     let flowguard = programs.tested.flowguard.display();
     let tests = programs.tests.display();
-    Ok(format!(
+    format!(
         "export {} FLOWGUARD_TEST_PATIENCE={PATIENCE}\n\
          '{flowguard}' doctor --json\n\
          # libtest tells its results in a form for programs only to who knows that it may change.\n\
-         RUSTC_BOOTSTRAP=1 '{tests}' -Z unstable-options --format=json --report-time {} {filter}\n",
+         RUSTC_BOOTSTRAP=1 '{tests}' -Z unstable-options --format=json --report-time {}\n",
         told.join(" "),
-        skip.join(" ")
-    ))
+        choice.args()
+    )
 }
 
-fn test_on(kernel: Kernel, archive: &Path, options: &TestOptions) -> Result<Report> {
+fn test_on(kernel: Kernel, archive: &Path, script: &str, options: &TestOptions) -> Result<Report> {
     let image = packages::image(kernel, options.fresh)?;
     let home = paths::target()?.join("vm").join(kernel.series());
     let initramfs = home.join("initramfs.cpio");
-    rootfs::with_modules(archive, &image.root, &initramfs)?;
+    rootfs::of_kernel(archive, &image.root, script, &initramfs)?;
     let (console, reported) = (home.join("console.log"), home.join("report.json"));
     out::say(format_args!("testing on {}", image.release));
     let started = Instant::now();
@@ -180,12 +198,12 @@ fn test_on(kernel: Kernel, archive: &Path, options: &TestOptions) -> Result<Repo
 /// Shows what was found, keeps it, and tells what is wrong.
 fn conclude(
     kernels: &[Kernel],
-    reports: Vec<(Kernel, Report)>,
+    reports: Vec<Tested>,
     options: &TestOptions,
 ) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
     let mut table = Table::default();
-    for (kernel, report) in &reports {
+    for Tested { kernel, report, .. } in &reports {
         for (test, why) in report.failures() {
             out::say(format_args!("{test} on {kernel}:\n{why}"));
             wrong.push(format!("{kernel}: {test}"));
@@ -201,13 +219,12 @@ fn conclude(
     }
     out::show(&table.render(kernels));
     if !options.no_table {
-        let none_left_out = options.filter.is_empty() && options.skip.is_empty();
         let found: Vec<_> = reports
             .iter()
-            .map(|(kernel, report)| Found {
-                kernel: *kernel,
-                outcomes: &report.tests,
-                are_all: none_left_out && report.is_complete(),
+            .map(|tested| Found {
+                kernel: tested.kernel,
+                outcomes: &tested.report.tests,
+                are_all: tested.are_all,
             })
             .collect();
         table::write(&found)?;
@@ -215,7 +232,7 @@ fn conclude(
 
     let counts: Vec<_> = reports
         .into_iter()
-        .map(|(kernel, report)| (kernel, report.instructions))
+        .map(|tested| (tested.kernel, tested.report.instructions))
         .collect();
     out::show(&verifier::render(&counts));
     let mut record = Record::read()?;

@@ -1,10 +1,14 @@
 //! The programs under test, as cargo built them.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
+use super::choice;
 use crate::{
     build::{self, Tested},
     invoke,
@@ -53,6 +57,13 @@ impl Programs {
                 .map(|program| program.executable)
                 .collect(),
         })
+    }
+
+    /// The names of the tests.
+    pub(crate) fn list(&self) -> Result<Vec<String>> {
+        let mut tests = Command::new(&self.tests);
+        tests.args(["--list", "--format=terse"]);
+        Ok(choice::names(&invoke::read(&mut tests)?))
     }
 
     /// All that this machine's processor runs.

@@ -103,13 +103,10 @@ const SKELETON: [&str; 9] = [
     "dev", "etc", "proc", "root", "run", "sys", "tmp", "var/tmp", "vm",
 ];
 
-/// Makes the archive that all kernels share; `script` is what the machine runs.
-pub(crate) fn archive(programs: &Programs, script: &str) -> Result<PathBuf> {
+/// Makes the archive that all kernels share.
+pub(crate) fn archive(programs: &Programs) -> Result<PathBuf> {
     let home = paths::target()?.join("vm");
-    let stage = home.join("stage");
-    if stage.exists() {
-        fs::remove_dir_all(&stage)?;
-    }
+    let stage = empty_stage()?;
     for folder in SKELETON {
         fs::create_dir_all(stage.join(folder))?;
     }
@@ -124,7 +121,6 @@ pub(crate) fn archive(programs: &Programs, script: &str) -> Result<PathBuf> {
     )?;
     fs::write(stage.join("init"), INIT)?;
     fs::set_permissions(stage.join("init"), fs::Permissions::from_mode(0o755))?;
-    fs::write(stage.join("vm/run.sh"), script)?;
     for program in programs.all() {
         strip(program, &in_stage(&stage, program)?)?;
     }
@@ -152,8 +148,8 @@ pub(crate) fn archive(programs: &Programs, script: &str) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// Adds a kernel's modules to what all kernels share.
-pub(crate) fn with_modules(archive: &Path, root: &Path, to: &Path) -> Result<()> {
+/// Adds a kernel's modules, and `script`, which its machine runs, to what all kernels share.
+pub(crate) fn of_kernel(archive: &Path, root: &Path, script: &str, to: &Path) -> Result<()> {
     let mut out = File::create(to).with_context(|| format!("cannot write {}", to.display()))?;
     io::copy(&mut File::open(archive)?, &mut out)?;
     let modules = root.join("usr/lib/modules");
@@ -163,7 +159,21 @@ pub(crate) fn with_modules(archive: &Path, root: &Path, to: &Path) -> Result<()>
         .filter(|path| !path.ends_with("vmlinuz"))
         .map(|path| Path::new("usr/lib/modules").join(path))
         .collect();
-    cpio(root, &with_parents(&files), &mut out)
+    cpio(root, &with_parents(&files), &mut out)?;
+    let stage = empty_stage()?;
+    fs::create_dir(stage.join("vm"))?;
+    fs::write(stage.join("vm/run.sh"), script)?;
+    cpio(&stage, &below(&stage)?, &mut out)
+}
+
+/// A folder for what is put together here.
+fn empty_stage() -> Result<PathBuf> {
+    let stage = paths::target()?.join("vm/stage");
+    if stage.exists() {
+        fs::remove_dir_all(&stage)?;
+    }
+    fs::create_dir_all(&stage)?;
+    Ok(stage)
 }
 
 fn in_stage(stage: &Path, path: &Path) -> Result<PathBuf> {

@@ -1,6 +1,10 @@
 //! The table of tests by kernel: for whoever ran them, and in `docs/kernels.md`.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -11,6 +15,9 @@ const BEGIN: &str = "<!-- begin: cargo xtask vm test -->\n";
 const END: &str = "<!-- end: cargo xtask vm test -->";
 /// What stands where a test has not been run on a kernel.
 const UNKNOWN: &str = "";
+
+/// What stands where it failed.
+const FAILED: &str = "**fail**";
 
 /// Outcomes in words, by test and kernel.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -34,7 +41,7 @@ impl Table {
             let cell = match outcome {
                 Outcome::Passed => "pass".to_owned(),
                 Outcome::Absent(feature) => format!("no {feature}"),
-                Outcome::Failed(_) => "**fail**".to_owned(),
+                Outcome::Failed(_) => FAILED.to_owned(),
                 Outcome::Unfinished => continue,
             };
             self.0.entry(test.clone()).or_default().insert(kernel, cell);
@@ -113,22 +120,48 @@ pub(crate) struct Found<'a> {
     pub(crate) are_all: bool,
 }
 
+/// Where the table is.
+fn page() -> PathBuf {
+    paths::root().join("docs/kernels.md")
+}
+
 /// Puts what was found into the documentation, where it leaves the other kernels' columns alone, and
 /// other tests' rows unless all were run.
 pub(crate) fn write(found: &[Found<'_>]) -> Result<()> {
-    let path = paths::root().join("docs/kernels.md");
+    let path = page();
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let text = put(&text, found).with_context(|| path.display().to_string())?;
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn put(text: &str, found: &[Found<'_>]) -> Result<String> {
+/// The tests of which the documentation says that they pass on a kernel, or what it lacks for them.
+pub(crate) fn settled(kernel: Kernel) -> Result<BTreeSet<String>> {
+    let path = page();
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let (_, table, _) = split(&text).with_context(|| path.display().to_string())?;
+    Ok(settled_in(&Table::parse(table), kernel))
+}
+
+fn settled_in(table: &Table, kernel: Kernel) -> BTreeSet<String> {
+    let is_settled =
+        |cells: &BTreeMap<Kernel, String>| cells.get(&kernel).is_some_and(|cell| cell != FAILED);
+    let rows = table.0.iter().filter(|(_, cells)| is_settled(cells));
+    rows.map(|(test, _)| test.clone()).collect()
+}
+
+/// A page's text before the table, the table, and the text after it.
+fn split(text: &str) -> Result<(&str, &str, &str)> {
     let (before, rest) = text
         .split_once(BEGIN)
         .context("there is no mark where the table begins")?;
-    let (old, after) = rest
+    let (table, after) = rest
         .split_once(END)
         .context("there is no mark where the table ends")?;
+    Ok((before, table, after))
+}
+
+fn put(text: &str, found: &[Found<'_>]) -> Result<String> {
+    let (before, old, after) = split(text)?;
     let mut table = Table::parse(old);
     for one in found {
         table.take(one.kernel, one.outcomes, one.are_all);
@@ -193,6 +226,9 @@ More.
 ";
         assert_eq!(text, expected);
         assert_eq!(put(&text, &one).unwrap(), expected, "it is stable");
+        let table = Table::parse(split(&text).unwrap().1);
+        let settled = settled_in(&table, Kernel::Sid);
+        assert_eq!(settled, BTreeSet::from(["edge::clsact".to_owned()]));
         let some = put(&text, &[found(Kernel::Bookworm, &new, false)]).unwrap();
         assert!(some.contains("edge::gone"), "it was not asked: {some}");
         let text = put(&text, &[found(Kernel::Bookworm, &new, true)]).unwrap();
