@@ -40,9 +40,9 @@ pub fn is_taken(frame: &[u8]) -> bool {
 }
 
 /// The object, with some of its programs loaded.
-#[derive(Debug)]
 pub struct Bench {
     object: Ebpf,
+    events: RingBuf<MapData>,
 }
 
 impl Bench {
@@ -70,7 +70,12 @@ impl Bench {
                 _ => bail!("{name} is no program for packets"),
             }
         }
-        Ok(Self { object })
+        let events = object.take_map(MAP_EVENTS);
+        let events = events.with_context(|| format!("no map {MAP_EVENTS}"))?;
+        Ok(Self {
+            object,
+            events: events.try_into()?,
+        })
     }
 
     /// Gives a program a frame; what it returns.
@@ -140,11 +145,10 @@ impl Bench {
     /// The events since last asked.
     ///
     /// # Errors
-    /// When the ring cannot be read, or holds something else.
+    /// When the ring holds something else.
     pub fn events(&mut self) -> Result<Vec<Event>> {
-        let mut ring = RingBuf::try_from(self.map(MAP_EVENTS)?)?;
         let mut events = Vec::new();
-        while let Some(item) = ring.next() {
+        while let Some(item) = self.events.next() {
             if item.len() != size_of::<Event>() {
                 bail!("an event of {} bytes", item.len());
             }
