@@ -322,3 +322,32 @@ pub struct Detail {
     /// Replies that said no to it, newest first.
     pub replies: Vec<Reply>,
 }
+
+/// What `policy replay` says.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Replayed {
+    /// Under the policy that is tried.
+    pub candidate: Tried,
+    /// Under the one it is compared to.
+    pub against: Tried,
+}
+
+/// Whom a policy would have hit.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Tried {
+    /// One after the other.
+    pub hits: Vec<Hit>,
+}
+
+/// Somebody whom a rule would have hit.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Hit {
+    /// The source.
+    pub source: String,
+    /// In which class.
+    pub class: String,
+    /// The rule.
+    pub rule: String,
+    /// What would have been done.
+    pub action: String,
+}

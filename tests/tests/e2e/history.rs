@@ -8,11 +8,11 @@ use flowguard_tests::{
     config::{Config, FANOUT_RULE, READERS},
     guard::Guard,
     lab::Lab,
+    report::Replayed,
     users::User,
     wait::{SOON, until},
 };
 use rusqlite::Connection;
-use serde::Deserialize;
 
 use crate::{GAMES, WWW};
 
@@ -166,26 +166,6 @@ fn vanished_pins_are_said_with_what_to_do() -> Result<()> {
     })
 }
 
-/// What `policy replay --json` says of a hit.
-#[derive(Debug, Deserialize)]
-struct Hit {
-    source: String,
-    class: String,
-    rule: String,
-    action: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Tried {
-    hits: Vec<Hit>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Outcome {
-    candidate: Tried,
-    against: Tried,
-}
-
 #[test]
 fn replaying_what_a_daemon_saw_hits_whom_it_hit_by_the_same_rule() -> Result<()> {
     let lab = Lab::new()?;
@@ -211,7 +191,7 @@ fn replaying_what_a_daemon_saw_hits_whom_it_hit_by_the_same_rule() -> Result<()>
     )?;
     let lenient = lenient.to_str().context("a path")?;
     let same = guard.config().to_str().context("a path")?.to_owned();
-    let replay = |candidate: &str| -> Result<Outcome> {
+    let replay = |candidate: &str| -> Result<Replayed> {
         guard.json(&["policy", "replay", candidate, "--since", "1h", "--json"])
     };
     let again = replay(&same)?;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use flowguard_tests::{config::Config, guard::Guard, lab::Lab, users::User};
+use flowguard_tests::{config::Config, guard::Guard, lab::Lab, report::Replayed, users::User};
 use serde::Deserialize;
 
 use crate::{BACKUP, GAMES, WWW};
@@ -66,23 +66,7 @@ fn rules_go_by_groups_and_packages() -> Result<()> {
     guard.await_verdict(BACKUP.1, None)
 }
 
-/// What is read of `policy replay --json` and `policy recommend --json`.
-#[derive(Debug, Deserialize)]
-struct Replayed {
-    candidate: Tried,
-}
-
-#[derive(Debug, Deserialize)]
-struct Tried {
-    hits: Vec<Hit>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Hit {
-    source: String,
-    rule: String,
-}
-
+/// What is read of `policy recommend --json`.
 #[derive(Debug, Deserialize)]
 struct Recommended {
     measured: Vec<Measured>,
