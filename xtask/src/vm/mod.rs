@@ -99,6 +99,12 @@ fn test(options: &TestOptions) -> Result<()> {
     let ready = setup::ensure(Needs::Vm, CoreChoice::default())?;
     let programs = Programs::build(&ready)?;
     let all = programs.list()?;
+    if Choice::of(&all, &options.filter, &options.skip, &BTreeSet::new())
+        .tests
+        .is_empty()
+    {
+        bail!("there is no such test: see --filter and --skip");
+    }
     let archive = rootfs::archive(&programs)?;
     let kernels = match &options.kernels[..] {
         [] => &Kernel::ALL[..],
