@@ -139,6 +139,7 @@ pub struct Client {
     concurrency: u64,
     per_second: Option<u32>,
     ask_peers: bool,
+    mail: bool,
     timeout: Duration,
 }
 
@@ -155,6 +156,7 @@ impl Client {
             concurrency: 1,
             per_second: None,
             ask_peers: false,
+            mail: false,
             timeout: Duration::from_secs(20),
         }
     }
@@ -216,6 +218,13 @@ impl Client {
         self
     }
 
+    /// Hands a mail over each connection.
+    #[must_use]
+    pub fn mail(mut self) -> Self {
+        self.mail = true;
+        self
+    }
+
     /// Gives each connection up after this time.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -235,6 +244,7 @@ impl Client {
             .arg(format!("--concurrency={}", self.concurrency))
             .arg(format!("--timeout-ms={}", self.timeout.as_millis()))
             .args(self.ask_peers.then_some("--ask-peers"))
+            .args(self.mail.then_some("--mail"))
             .args(self.per_second.map(|rate| format!("--per-second={rate}")))
             .args(self.from.iter().map(|from| format!("--from={from}")))
             .args(&self.to);

@@ -134,6 +134,14 @@ impl Lab {
         Sink::start(&self.world, &PORTS)
     }
 
+    /// The same, but it takes a mail over each connection.
+    ///
+    /// # Errors
+    /// When a port is in use.
+    pub fn mail_sink(&self) -> Result<Sink> {
+        Sink::of_mail(&self.world, &PORTS)
+    }
+
     /// A place on the host, in the cgroup of that name.
     ///
     /// # Errors

@@ -38,6 +38,7 @@ pub mod refuser;
 pub mod report;
 pub mod session;
 pub mod sink;
+pub mod smtp;
 pub mod sweep;
 pub mod users;
 pub mod wait;

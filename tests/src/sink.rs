@@ -1,4 +1,5 @@
-//! Takes every connection, closes it, and counts it by the address it came for.
+//! Takes every connection, closes it, and counts it by the address it came for. It may take a mail
+//! before that.
 
 use std::{
     collections::BTreeMap,
@@ -13,11 +14,15 @@ use nix::sys::socket::{self, Backlog};
 use crate::{
     listening::Listening,
     netns::Netns,
+    smtp,
     wait::{SOON, until},
 };
 
 /// Connections by the address and port they came for; v4-mapped addresses appear as IPv4.
 type Counts = Arc<Mutex<BTreeMap<(IpAddr, u16), u64>>>;
+
+/// What is done with a connection before it is closed.
+type Serve = fn(&TcpStream) -> io::Result<()>;
 
 /// Listeners with a thread each, stopped when dropped.
 #[derive(Debug)]
@@ -32,6 +37,21 @@ impl Sink {
     /// # Errors
     /// When a port is in use there.
     pub fn start(netns: &Netns, ports: &[u16]) -> Result<Self> {
+        Self::with(netns, ports, drain)
+    }
+
+    /// The same, but it speaks SMTP and takes a mail over each, one connection after the other.
+    ///
+    /// # Errors
+    /// When a port is in use there.
+    pub fn of_mail(netns: &Netns, ports: &[u16]) -> Result<Self> {
+        Self::with(netns, ports, |stream| {
+            stream.set_read_timeout(Some(SOON))?;
+            smtp::take(stream)
+        })
+    }
+
+    fn with(netns: &Netns, ports: &[u16], serve: Serve) -> Result<Self> {
         let bound = netns.enter(|| {
             // Dual-stack sockets: one listener a port serves both families.
             let bind = |port: &u16| listen(*port).with_context(|| format!("port {port}"));
@@ -40,7 +60,7 @@ impl Sink {
         let counts = Counts::default();
         let start = |listener: TcpListener| {
             let counts = Arc::clone(&counts);
-            Listening::start(listener, move |listener| accept(listener, &counts))
+            Listening::start(listener, move |listener| accept(listener, &counts, serve))
         };
         let listeners = bound.into_iter().map(start).collect::<Result<_>>()?;
         Ok(Self {
@@ -102,11 +122,11 @@ fn listen(port: u16) -> Result<TcpListener> {
     Ok(listener)
 }
 
-fn accept(listener: &TcpListener, counts: &Counts) {
+fn accept(listener: &TcpListener, counts: &Counts, serve: Serve) {
     loop {
         match listener.accept().and_then(|(stream, _)| {
-            // There may be nothing, or a reset: it was a connection all the same.
-            drop(drain(&stream));
+            // Whatever comes of it, it was a connection.
+            serve(&stream).ok();
             stream.local_addr()
         }) {
             Ok(local) => {
@@ -122,9 +142,9 @@ fn accept(listener: &TcpListener, counts: &Counts) {
 
 /// Reads what came with the SYN: who closes without having read everything sends a reset, which may
 /// reach the client before it knows that it is connected.
-fn drain(mut stream: &TcpStream) -> io::Result<usize> {
+fn drain(mut stream: &TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
-    stream.read(&mut [0; 1460])
+    stream.read(&mut [0; 1460]).map(drop)
 }
 
 /// Errors that say something about one connection and nothing about the listener.

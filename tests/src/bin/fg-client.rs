@@ -1,5 +1,5 @@
-//! Makes TCP connections, closes each at once, and prints as JSON what became of them. A SIGTERM
-//! makes it begin no more of them.
+//! Makes TCP connections, closes each at once or after a mail, and prints as JSON what became of them.
+//! A SIGTERM makes it begin no more of them.
 
 use std::{
     io::{self, ErrorKind, Write as _},
@@ -13,14 +13,14 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Parser;
-use flowguard_tests::client::Outcome;
+use flowguard_tests::{client::Outcome, smtp};
 use nix::{
     errno::Errno,
     sys::signal::{SigSet, Signal},
 };
 use socket2::{Domain, Socket, Type};
 
-/// Makes TCP connections, closes each at once, and prints as JSON what became of them.
+/// Makes TCP connections, closes each at once or after a mail, and prints as JSON what became of them.
 #[derive(Parser)]
 struct Options {
     /// Destinations, taken in turn: addresses, or ranges FIRST-LAST.
@@ -44,6 +44,9 @@ struct Options {
     /// Ask of each connection whom it is connected to, and tell.
     #[arg(long)]
     ask_peers: bool,
+    /// Hand a mail over each connection.
+    #[arg(long)]
+    mail: bool,
     /// When to give one up, milliseconds.
     #[arg(long)]
     timeout_ms: u64,
@@ -152,6 +155,10 @@ impl Tally {
         let outcome = &mut self.outcome;
         // If it was asked for, whom it led to.
         let peer = result.and_then(|stream| {
+            if options.mail {
+                stream.set_read_timeout(Some(timeout))?;
+                smtp::send(&stream)?;
+            }
             let peer = options.ask_peers.then(|| stream.peer_addr());
             peer.transpose()
         });

@@ -110,6 +110,7 @@ impl<'lab> Tenant<'lab> {
             .to(&[role.to])
             .count(role.count)
             .per_second(role.per_second)
+            .mail()
             .timeout(PATIENCE);
         Ok(Self {
             role,

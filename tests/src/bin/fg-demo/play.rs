@@ -33,7 +33,7 @@ pub(crate) fn play(watch: &Watch, screen: &mut Screen) -> Result<()> {
     )?;
     let lab = Lab::new()?;
     watch.over(lab.cgroups().root())?;
-    let sink = lab.sink()?;
+    let sink = lab.mail_sink()?;
     let tenants = CAST
         .into_iter()
         .map(|role| Tenant::new(&lab, role))
