@@ -9,7 +9,7 @@ use super::{
     history::{History, rearranged},
     measure::{Counter, Fields, Values, values},
     offence::{Offence, Sentence, When, sentence},
-    plan::{Past, Plan, PlannedRule, Who},
+    plan::{Gates, Past, Plan, PlannedRule, Who},
     risk::{Risks, Share, Weight},
     settings::Policy,
     sprt::{Outcomes, Sprt, Test},
@@ -51,6 +51,8 @@ pub(super) struct Account {
     groups: Vec<String>,
     /// Which rules judge it; none: that has to be looked up.
     pub(super) fit: Option<u32>,
+    /// Rules that cannot fit before some count has grown.
+    shut: Gates,
     last: Values,
     /// Number of the tick of the last sample.
     pub(super) tick: u32,
@@ -83,6 +85,7 @@ impl Account {
             package: sample.package.map(ToOwned::to_owned),
             groups: sample.groups.to_vec(),
             fit: None,
+            shut: 0,
             last: values(&last),
             tick: 0,
             unjudged: false,
@@ -116,6 +119,12 @@ impl Account {
             self.groups = sample.groups.to_vec();
             self.fit = None;
         }
+    }
+
+    /// From now on these rules judge it, with these limits.
+    pub(super) fn is_judged_by(&mut self, fit: u32) {
+        self.fit = Some(fit);
+        self.shut = 0;
     }
 
     /// Takes the counters for a new beginning. What was known is no evidence any more; offences
@@ -207,8 +216,12 @@ impl Account {
         let mut before = [0; Counter::ALL.len()];
         let before = &mut before[..self.counts.len()];
         before.copy_from_slice(&self.counts);
-        for (count, column) in self.counts.iter_mut().zip(columns) {
-            *count = count.wrapping_add(growth[*column as usize]);
+        for ((count, column), opens) in self.counts.iter_mut().zip(columns).zip(&plan.opens) {
+            let grown = growth[*column as usize];
+            *count = count.wrapping_add(grown);
+            if grown > 0 {
+                self.shut &= !opens;
+            }
         }
         self.history.record(&plan.shape, now, before);
     }
@@ -230,11 +243,18 @@ impl Account {
         let (rules, factor) = scales.plan.judging(self.fit?);
         let mut best: Option<(&PlannedRule, Sentence)> = None;
         for rule in rules {
+            if self.shut & rule.gate() != 0 {
+                continue;
+            }
             let offence = self.offences.iter().find(|known| known.rule == rule.index);
             let past = Past {
                 spent: offence.and_then(|offence| offence.spent.as_deref()),
                 ..self.past(scales, sample.known, factor)
             };
+            if rule.is_shut(&past) {
+                self.shut |= rule.gate();
+                continue;
+            }
             if !rule.is_met(&past)
                 || rule.asks_likelihood && !self.sprt.is_bad(scales.test, scales.now)
             {

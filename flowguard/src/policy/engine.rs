@@ -307,7 +307,8 @@ impl Engine {
         }
         account.introduce(sample);
         if account.fit.is_none() {
-            account.fit = Some(self.plans[class].fit(&self.policy, account.who()));
+            let fit = self.plans[class].fit(&self.policy, account.who());
+            account.is_judged_by(fit);
         }
         let scales = Scales {
             policy: &self.policy,

@@ -22,10 +22,17 @@ pub(super) struct Plan {
     pub(super) shape: Shape,
     /// The counters that some condition asks for, in the order of a history's columns.
     pub(super) columns: Vec<Counter>,
+    /// For each column the gates that its growth may open.
+    pub(super) opens: Vec<Gates>,
     rules: Vec<PlannedRule>,
     /// Every set of rules that fits some source, each once.
     fits: Vec<Fit>,
 }
+
+/// Rules of a plan by their numbers, as bits. A rule has a gate if it asks for a count of at least so
+/// much, up to now. A count that was too small stays so until it grows, however much time goes by:
+/// before that, nothing of the rule has to be looked at.
+pub(super) type Gates = u64;
 
 /// What of a policy concerns a source.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +60,14 @@ pub(super) struct PlannedRule {
     /// Whether the sequential test must have decided.
     pub(super) asks_likelihood: bool,
     checks: Vec<Check>,
+    gate: Option<Gate>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    bit: Gates,
+    /// Place of the check that tells whether it is shut.
+    check: usize,
 }
 
 /// A condition that looks at the past.
@@ -97,10 +112,23 @@ impl Plan {
             .collect();
         columns.sort_unstable();
         columns.dedup();
+        let mut rules: Vec<_> = rules()
+            .map(|(index, rule)| PlannedRule::new(index, rule, &lengths, &columns))
+            .collect();
+        let mut opens = vec![0; columns.len()];
+        for (rule, number) in rules.iter_mut().zip(0..Gates::BITS) {
+            let Some(check) = rule.checks.iter().position(Check::may_be_gate) else {
+                continue;
+            };
+            let bit = 1 << number;
+            rule.gate = Some(Gate { bit, check });
+            for column in &rule.checks[check].part {
+                opens[*column] |= bit;
+            }
+        }
         Self {
-            rules: rules()
-                .map(|(index, rule)| PlannedRule::new(index, rule, &lengths, &columns))
-                .collect(),
+            rules,
+            opens,
             shape: Shape {
                 lengths,
                 columns: columns.len(),
@@ -187,7 +215,19 @@ impl PlannedRule {
             needs: needs.fold(Fields::NONE, Fields::union),
             asks_likelihood: rule.when.iter().any(|c| c.what.is_likelihood()),
             checks: rule.when.iter().filter_map(check).collect(),
+            gate: None,
         }
+    }
+
+    /// Its bit; none: it has no gate.
+    pub(super) fn gate(&self) -> Gates {
+        self.gate.map_or(0, |gate| gate.bit)
+    }
+
+    /// Whether the count is too small that its gate goes by.
+    pub(super) fn is_shut(&self, past: &Past<'_>) -> bool {
+        self.gate
+            .is_some_and(|gate| !past.meets(&self.checks[gate.check]))
     }
 
     /// Whether all that it asks for is known and the past meets every condition but the
@@ -200,6 +240,14 @@ impl PlannedRule {
     pub(super) fn observations(&self, past: &Past<'_>) -> Vec<Observation> {
         let checks = self.checks.iter();
         checks.map(|check| past.observation(check)).collect()
+    }
+}
+
+impl Check {
+    /// Whether its value only ever falls until what it counts grows: of a window that ends now.
+    fn may_be_gate(&self) -> bool {
+        let is_count = self.whole.is_empty();
+        is_count && self.before.is_none() && matches!(self.condition.bound, Bound::AtLeast(_))
     }
 }
 

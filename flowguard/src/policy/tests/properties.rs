@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::LazyLock};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Config;
+use crate::{config::Config, policy::plan::Gates};
 
 const SOURCES: usize = 4;
 const ORIGIN: [u8; 4] = [192, 0, 2, 7];
@@ -150,6 +150,20 @@ fn stricter() -> Policy {
     policy
 }
 
+/// The same, of which every rule is looked at in every tick: so many stand before them that none has a
+/// gate, and none of those ever fits.
+fn without_gates() -> Policy {
+    let mut policy = strict();
+    let never = |n| {
+        rule_when(
+            &format!("never {n}"),
+            vec![at_least("destinations", secs(600), 1e18)],
+        )
+    };
+    policy.rules.splice(0..0, (0..Gates::BITS).map(never));
+    policy
+}
+
 const IN_ORDER: [usize; SOURCES] = [0, 1, 2, 3];
 
 proptest! {
@@ -163,6 +177,13 @@ proptest! {
         let (second, again) = play(&story, strict(), order, |_| true);
         prop_assert_eq!(found, again);
         prop_assert_eq!(first.conduct(), second.conduct());
+    }
+
+    #[test]
+    fn rules_that_are_shut_would_have_found_nobody(story in stories()) {
+        let (_, found) = play(&story, strict(), IN_ORDER, |_| true);
+        let (_, looked_at) = play(&story, without_gates(), IN_ORDER, |_| true);
+        prop_assert_eq!(found, looked_at);
     }
 
     #[test]
