@@ -201,7 +201,7 @@ unsafe extern "C" fn count_unregistered(
     // SAFETY: an element of a live map.
     unsafe {
         let counters = &raw mut (*entry).counters;
-        let decision = judge::stranger(settings, class, now_ns, &raw mut (*entry).ceiling);
+        let decision = judge::stranger(settings, &key, now_ns, &raw mut (*entry).ceiling);
         count_decision(counters, decision);
         if first_contact(settings, &raw mut (*entry).fanout, hash, now_ns) {
             atomic::add(&raw mut (*counters).destinations, 1);

@@ -319,13 +319,45 @@ fn bucket(which: u32, index: u32) -> Option<(*mut u64, *mut bpf_spin_lock)> {
 
 /// Judges an attempt of somebody who is not registered: only the ceiling holds.
 #[inline(always)]
-pub(crate) fn stranger(settings: &Settings, class: u32, now_ns: u64, bucket: *mut u64) -> Decision {
-    let ceiling = ceiling(settings, class);
-    if !ceiling.is_limited() || conform(bucket, NO_LOCK, ceiling, now_ns, 0) {
+pub(crate) fn stranger(
+    settings: &Settings,
+    key: &FallbackKey,
+    now_ns: u64,
+    bucket: *mut u64,
+) -> Decision {
+    let ceiling = ceiling(settings, key.class);
+    if !ceiling.is_limited() {
+        return Decision::Pass;
+    }
+    let Some(lock) = lock_of(key) else {
+        return Decision::Pass;
+    };
+    if conform(bucket, lock, ceiling, now_ns, 0) {
         Decision::Pass
     } else {
         refuse(settings.mode, false)
     }
+}
+
+/// The lock of a stranger's bucket.
+#[cfg(not(feature = "legacy"))]
+#[inline(always)]
+fn lock_of(_key: &FallbackKey) -> Option<*mut bpf_spin_lock> {
+    Some(NO_LOCK)
+}
+
+/// The lock of a stranger's bucket, which has none of its own: that of some source. Its bucket and the
+/// stranger's only wait for each other.
+#[cfg(feature = "legacy")]
+#[inline(always)]
+fn lock_of(key: &FallbackKey) -> Option<*mut bpf_spin_lock> {
+    /// Fewer than there are sources in the smallest guard.
+    const LOCKS: u64 = 16;
+
+    let index = (key.id % LOCKS) as u32 * CLASSES + key.class % CLASSES;
+    let buckets = BUCKETS.get_ptr_mut(index)?;
+    // SAFETY: an element of a live map.
+    Some(unsafe { &raw mut (*buckets).lock })
 }
 
 /// One step of GCRA on a shared bucket.
@@ -357,8 +389,8 @@ fn conform(
     true
 }
 
-/// The same where there is no compare-and-exchange: under the lock of the bucket. A bucket without
-/// one, of a stranger's ceiling or of events, may let one more pass under contention.
+/// The same where there is no compare-and-exchange: under a lock. The buckets of events have none, and
+/// may let one more pass under contention.
 #[cfg(feature = "legacy")]
 #[inline(always)]
 fn conform(

@@ -290,9 +290,9 @@ fn exactness() -> Check {
         check(
             "exactness",
             CheckState::Degraded,
-            "limits and attempts are exact. What two processors do in the same moment may be taken \
-             for one or for two: a first contact, what came of an attempt, and the ceiling of \
-             somebody not registered yet (no atomics that fetch before Linux 5.12)",
+            "limits, ceilings and attempts are exact. What two processors do in the same moment may \
+             be taken for one or for two: a first contact, and what came of an attempt (no atomics \
+             that fetch before Linux 5.12)",
             None,
         )
     }

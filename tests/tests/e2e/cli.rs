@@ -171,7 +171,7 @@ fn doctor_tells_what_holds_on_this_kernel() -> Result<()> {
             "exactness",
             feature::FETCHING_ATOMICS.is_there()?,
             ("ok", "exact on any number"),
-            ("degraded", "limits and attempts are exact"),
+            ("degraded", "limits, ceilings and attempts are exact"),
         ),
         (
             "namespaces",
