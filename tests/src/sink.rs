@@ -52,6 +52,8 @@ impl Sink {
     }
 
     fn with(netns: &Netns, ports: &[u16], serve: Serve) -> Result<Self> {
+        // All may be there at once: whoever finds the queue full is connected, and yet never accepted.
+        netns.sysctl("net/core/somaxconn", "65535")?;
         let bound = netns.enter(|| {
             // Dual-stack sockets: one listener a port serves both families.
             let bind = |port: &u16| listen(*port).with_context(|| format!("port {port}"));
