@@ -5,6 +5,7 @@ mod evidence;
 mod ladders;
 mod properties;
 mod reference;
+mod shipped;
 
 use std::time::Duration;
 
