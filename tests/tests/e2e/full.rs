@@ -1,6 +1,7 @@
 //! Every table of the kernel at its capacity, with ten times as many newcomers: nothing is wrong for
 //! who is in it, the newcomers' traffic passes, and both a counter and a warning say so.
 
+mod addresses;
 mod crowd;
 mod devices;
 mod identities;

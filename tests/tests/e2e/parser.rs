@@ -8,10 +8,10 @@ use flowguard_common::{
     class::Class,
     counters::Stat,
     event::{Event, Hook},
-    names::{PROG_EDGE, PROG_GATEWAY},
+    names::{PROG_EDGE, PROG_GATEWAY, PROG_UPLINK},
     packet::{self, Kind, Packet, Segment},
     settings::{MODE_ENFORCE, MODE_OBSERVE, Settings},
-    source::{AddrKey, Edge, LINK_ETHERNET, LINK_IP, ROLE_EDGE, prefix_key},
+    source::{AddrKey, Edge, LINK_ETHERNET, LINK_IP, ROLE_EDGE, ROLE_UPLINK, prefix_key},
     testing::frames,
     verdict::Decision,
 };
@@ -79,12 +79,7 @@ fn reads_frames_as_the_host_does(door: &Door) -> Result<()> {
     for mode in [MODE_OBSERVE, MODE_ENFORCE] {
         let settings = bench.configure(|settings| {
             settings.mode = mode;
-            settings.epoch_ns = u64::MAX;
-            (settings.gateway_bits4, settings.gateway_bits6) = (SHORTEST, SHORTEST);
-            for (port, is_submission) in [(25, false), (465, true), (587, true), (2525, true)] {
-                settings.guarded[port / 64] |= 1 << (port % 64);
-                settings.submission[port / 64] |= u64::from(is_submission) << (port % 64);
-            }
+            guard_ports(settings);
         })?;
         for link in [LINK_ETHERNET, LINK_IP] {
             bench.register(Edge {
@@ -114,6 +109,64 @@ fn reads_frames_as_the_host_does(door: &Door) -> Result<()> {
     Ok(())
 }
 
+/// The frames of a test run come from no socket that anybody could be blamed for: a SYN to a guarded
+/// port is a stray.
+#[test]
+fn the_uplink_reads_frames_as_the_host_does() -> Result<()> {
+    let mut bench = Bench::load(&[PROG_UPLINK])?;
+    let settings = bench.configure(|settings| {
+        settings.mode = MODE_ENFORCE;
+        guard_ports(settings);
+    })?;
+    let mut syns = HashSet::new();
+    for link in [LINK_ETHERNET, LINK_IP] {
+        bench.register(Edge {
+            source: SOURCE,
+            slot: 0,
+            link,
+            role: ROLE_UPLINK,
+        })?;
+        for frame in frames(link)? {
+            let Packet { kind, segment } = packet::parse(&frame.as_slice(), link);
+            let is_stray =
+                kind == Kind::Tcp && segment.opens() && settings.is_guarded(segment.dport);
+            if is_stray && !syns.insert(syn(&segment)) {
+                continue;
+            }
+            let described = || format!("{kind:?} {segment:?} in {frame:02x?}, link {link}");
+            let returned = bench.run(PROG_UPLINK, &frame).with_context(described)?;
+            ensure!(returned == TC_ACT_UNSPEC, "{returned}: {}", described());
+            let class = settings.class(&segment.dst, segment.dport, false) as u8;
+            let expected = is_stray.then_some((
+                segment.dst,
+                segment.dport,
+                class,
+                Decision::Pass as u8,
+                Hook::Uplink as u8,
+            ));
+            let events = bench.events()?;
+            ensure!(
+                events.iter().map(attempt_of).eq(expected),
+                "{events:?}: {}",
+                described()
+            );
+        }
+    }
+    ensure!(syns.len() > 100, "{}", syns.len());
+    assert_eq!(bench.stat(Stat::Stray)?, syns.len() as u64);
+    Ok(())
+}
+
+/// Guards the ports that are guarded by default, and tells addresses at gateways apart by their first bit.
+fn guard_ports(settings: &mut Settings) {
+    settings.epoch_ns = u64::MAX;
+    (settings.gateway_bits4, settings.gateway_bits6) = (SHORTEST, SHORTEST);
+    for (port, is_submission) in [(25, false), (465, true), (587, true), (2525, true)] {
+        settings.guarded[port / 64] |= 1 << (port % 64);
+        settings.submission[port / 64] |= u64::from(is_submission) << (port % 64);
+    }
+}
+
 /// Recorded and made-up ones that the kernel takes for a test run.
 fn frames(link: u32) -> Result<Vec<Vec<u8>>> {
     let (mut all, made_up) = if link == LINK_IP {
@@ -132,6 +185,18 @@ fn frames(link: u32) -> Result<Vec<Vec<u8>>> {
 
 /// Source and its port, destination and its port, sequence number.
 type Syn = (Addr, u16, Addr, u16, u32);
+
+fn syn(segment: &Segment) -> Syn {
+    let Segment {
+        src,
+        sport,
+        dst,
+        dport,
+        seq,
+        ..
+    } = *segment;
+    (src, sport, dst, dport, seq)
+}
 
 /// What the host's parser found so far.
 #[derive(Debug, Default)]
@@ -166,13 +231,10 @@ impl Seen {
         let denied = hides && settings.mode == MODE_ENFORCE;
         let is_guarded = settings.is_guarded(segment.dport);
         let attempt = (is_syn && is_guarded).then_some(segment);
-        if let Some(Segment { src, dst, .. }) = attempt {
-            let Segment {
-                sport, dport, seq, ..
-            } = segment;
-            if !self.syns.insert((src, sport, dst, dport, seq)) {
-                return Ok(());
-            }
+        if let Some(segment) = &attempt
+            && !self.syns.insert(syn(segment))
+        {
+            return Ok(());
         }
         let described = || format!("{kind:?} {segment:?} in {frame:02x?}, link {link}");
 

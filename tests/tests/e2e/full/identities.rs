@@ -9,7 +9,8 @@ use super::{Crowd, NEWCOMERS, ROOM, TOLD, is_announced};
 use crate::{GAMES, WWW};
 
 const SMALL: &str = "[kernel]\nmax_identities = 64\n";
-const SETTING: &str = "kernel.max_identities";
+/// What an operator raises.
+pub(super) const SETTING: &str = "kernel.max_identities";
 
 #[test]
 fn users_beyond_the_table_are_counted_and_not_judged() -> Result<()> {
