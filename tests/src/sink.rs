@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{self, Read as _},
     net::{IpAddr, Ipv6Addr, TcpListener, TcpStream},
     sync::{Arc, Mutex, PoisonError},
@@ -14,6 +15,8 @@ use nix::sys::socket::{self, Backlog};
 use crate::{
     listening::Listening,
     netns::Netns,
+    place::Place,
+    process::run,
     smtp,
     wait::{SOON, until},
 };
@@ -27,6 +30,7 @@ type Serve = fn(&TcpStream) -> io::Result<()>;
 /// Listeners with a thread each, stopped when dropped.
 #[derive(Debug)]
 pub struct Sink {
+    netns: Netns,
     counts: Counts,
     _listeners: Vec<Listening>,
 }
@@ -66,6 +70,7 @@ impl Sink {
         };
         let listeners = bound.into_iter().map(start).collect::<Result<_>>()?;
         Ok(Self {
+            netns: netns.clone(),
             counts,
             _listeners: listeners,
         })
@@ -104,10 +109,22 @@ impl Sink {
             let seen = self.accepted();
             ensure!(seen >= count, "{seen}");
             Ok(())
-        })?;
+        })
+        .with_context(|| format!("the kernel's own counters there: {:?}", self.counters()))?;
         let seen = self.accepted();
         ensure!(seen == count, "expected {count} connections, saw {seen}");
         Ok(())
+    }
+
+    /// What the kernel counted of TCP in the namespace, and of all packets in each CPU's queue: where
+    /// those may be that are missing.
+    fn counters(&self) -> Result<String> {
+        let mut nstat = Place::default().netns(&self.netns).command("nstat")?;
+        let of_tcp = run(nstat.arg("-as"), SOON)?.expect_code(0)?.stdout;
+        let of_tcp = of_tcp.lines().filter(|line| line.starts_with("Tcp"));
+        let of_tcp: Vec<_> = of_tcp.flat_map(str::split_whitespace).collect();
+        let queues = fs::read_to_string("/proc/net/softnet_stat")?;
+        Ok(format!("{}; {queues}", of_tcp.join(" ")))
     }
 
     fn sum(&self, wanted: impl Fn(IpAddr, u16) -> bool) -> u64 {
