@@ -80,9 +80,10 @@ fn is_refused(place: &Place) -> Result<()> {
     Ok(())
 }
 
-fn fan_out(client: &Client) -> Result<()> {
+/// Attempts until the rule fits, of a client who has made some. None is left over for the verdict.
+fn fan_out(client: &Client, made: u64) -> Result<()> {
     let client = client.clone().to(&["198.18.0.1-198.18.0.24"]);
-    client.count(30).run()?.all_connected(30)
+    client.count(30 - made).run()?.all_connected(30 - made)
 }
 
 fn last_reply(guard: &Guard<'_>, source: &str, count: usize) -> Result<Reply> {
@@ -135,8 +136,8 @@ fn complaints_about_one_address_leave_those_alone_who_send_from_another() -> Res
         "{told}"
     );
     // Both do the same. Had they one address, the forum would have a quarter of the danger.
-    fan_out(&shop.client())?;
-    fan_out(&forum.client())?;
+    fan_out(&shop.client(), 3)?;
+    fan_out(&forum.client(), 1)?;
     guard.await_verdict(SHOP.0, Some("block"))?;
     guard.await_verdict(FORUM.0, Some("limit"))
 }
@@ -164,7 +165,7 @@ fn those_who_share_an_address_share_its_danger() -> Result<()> {
     is_refused(&forum.place())?;
     is_refused(&forum.place())?;
     await_risk(&guard, Some("192.0.2.7"), 10.0)?;
-    fan_out(&forum.client())?;
+    fan_out(&forum.client(), 2)?;
     guard.await_verdict(FORUM.0, Some("block"))
 }
 
