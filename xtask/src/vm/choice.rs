@@ -1,6 +1,8 @@
 //! Which tests a machine runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::results::Outcome;
 
 /// Names of tests.
 #[derive(Debug, Eq, PartialEq)]
@@ -29,6 +31,20 @@ impl Choice {
         let tests: Vec<_> = all.iter().filter(is_chosen).cloned().collect();
         Self {
             are_all: tests.len() == all.len(),
+            tests,
+        }
+    }
+
+    /// Those that did not come to an end yet.
+    pub(crate) fn without(&self, outcomes: &BTreeMap<String, Outcome>) -> Self {
+        let is_left = |test: &&String| {
+            outcomes
+                .get(*test)
+                .is_none_or(|outcome| *outcome == Outcome::Unfinished)
+        };
+        let tests: Vec<_> = self.tests.iter().filter(is_left).cloned().collect();
+        Self {
+            are_all: self.are_all && tests.len() == self.tests.len(),
             tests,
         }
     }
@@ -80,5 +96,19 @@ mod tests {
         let done = BTreeSet::from(["count::one".to_owned(), "gone::one".to_owned()]);
         let missing = Choice::of(&all, &[], &[], &done);
         assert_eq!(missing.tests, ["count::two", "edge::one"]);
+    }
+
+    #[test]
+    fn what_a_machine_died_under_is_left_for_the_next() {
+        let all = strings(["count::one", "count::two", "edge::one"]).to_vec();
+        let all = Choice::of(&all, &[], &[], &BTreeSet::new());
+        assert_eq!(all.without(&BTreeMap::new()), all);
+        let outcomes = [
+            ("count::one", Outcome::Passed),
+            ("count::two", Outcome::Unfinished),
+        ];
+        let outcomes = outcomes.map(|(test, outcome)| (test.to_owned(), outcome));
+        let left = all.without(&BTreeMap::from(outcomes));
+        assert_eq!(left.args(), "--exact count::two edge::one");
     }
 }

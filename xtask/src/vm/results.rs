@@ -24,12 +24,12 @@ pub(crate) enum Outcome {
     Unfinished,
 }
 
-/// What one machine reported.
+/// What a kernel's machines reported.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     /// Every test that was started.
     pub(crate) tests: BTreeMap<String, Outcome>,
-    /// How many tests there are for this machine.
+    /// How many tests there are for this kernel.
     pub(crate) expected: usize,
     /// Instructions that the verifier walked through, by program.
     pub(crate) instructions: BTreeMap<String, u64>,
@@ -83,6 +83,13 @@ impl Report {
             }
         }
         Ok(report)
+    }
+
+    /// Adds what the next machine reported, which ran the tests that were left.
+    pub(crate) fn add(&mut self, next: Self) {
+        self.tests.extend(next.tests);
+        self.expected = self.expected.max(next.expected);
+        self.instructions.extend(next.instructions);
     }
 
     /// What went wrong, by test.
@@ -236,6 +243,20 @@ mod tests {
         assert_eq!(report.tests.len(), 2);
         let nothing = Report::read("", Kernel::Sid).unwrap();
         assert!(nothing.tests.is_empty() && !nothing.is_complete());
+    }
+
+    #[test]
+    fn the_next_machine_ends_what_the_last_died_under() {
+        let next = r#"{ "type": "suite", "event": "started", "test_count": 1 }
+{ "type": "test", "event": "started", "name": "a::hangs" }
+{ "type": "test", "name": "a::hangs", "event": "ok" }
+"#;
+        let mut report = Report::default();
+        report.add(Report::read(&format!("{DOCTOR}{TESTS}"), Kernel::Bookworm).unwrap());
+        report.add(Report::read(next, Kernel::Bookworm).unwrap());
+        assert!(report.is_complete());
+        assert_eq!((report.expected, report.instructions["edge"]), (4, 1234));
+        assert_eq!(report.tests["a::hangs"], Outcome::Passed);
     }
 
     #[test]
