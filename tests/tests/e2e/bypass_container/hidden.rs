@@ -107,11 +107,19 @@ fn bypass_27_too_long_extension_header_chains() -> Result<()> {
         let web = Container::new(&lab, "web", WEB.1)?;
         let guard = guard(&lab, &config(&lab), &[WEB])?;
         let root = Root::of(&lab, &web)?;
-        for (run, more) in [(1, ""), (2, ",dst,dst,dst,dst,dst,dst,dst,dst")] {
+        for (run, more) in [(1, ""), (2, ",dst,dst,dst")] {
             root.forge(&format!("{TOO_LONG}{more}"))?
                 .expect(SYNS, answered)?;
             assert_eq!(kernel_counter(&guard, HIDDEN)?, run * SYNS, "{more}");
         }
+        // Linux 7.2 follows no more than twelve by itself, and drops the others: what is seen of them
+        // is the same.
+        let more = ",dst".repeat(8);
+        let longer = root.forge(&format!("{TOO_LONG}{more}"))?;
+        longer
+            .expect(SYNS, answered)
+            .or_else(|_| longer.expect(SYNS, 0))?;
+        assert_eq!(kernel_counter(&guard, HIDDEN)?, 3 * SYNS);
         guard.expect_sum(0)?;
     }
     Ok(())
