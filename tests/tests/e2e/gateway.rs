@@ -11,10 +11,12 @@ use anyhow::Result;
 use flowguard_tests::{config::Config, guard::Guard, lab::Lab};
 
 /// The device behind which the customers are.
-const GATEWAY: &str = "gw0";
+pub(crate) const GATEWAY: &str = "gw0";
 /// Two customers, and the sources that they are.
-const A: (&str, &str) = ("10.80.1.1", "addr:10.80.1.1");
-const B: (&str, &str) = ("10.80.1.2", "addr:10.80.1.2");
+pub(crate) const A: (&str, &str) = ("10.80.1.1", "addr:10.80.1.1");
+pub(crate) const B: (&str, &str) = ("10.80.1.2", "addr:10.80.1.2");
+/// Shorter than a SYN waits for its first retransmission.
+pub(crate) const IMPATIENT: Duration = Duration::from_millis(300);
 /// Longer than one retransmission of a SYN, which comes after a second.
 const ONE_RETRANSMISSION: Duration = Duration::from_millis(1_500);
 
@@ -26,7 +28,7 @@ fn gateways(config: Config, mode: &str) -> Config {
 }
 
 /// A guard whose gateway is attached.
-fn start<'lab>(lab: &'lab Lab, base: Config, mode: &str) -> Result<Guard<'lab>> {
+pub(crate) fn start<'lab>(lab: &'lab Lab, base: Config, mode: &str) -> Result<Guard<'lab>> {
     let guard = Guard::start(lab, &gateways(base, mode))?;
     await_gateway(&guard, mode)?;
     Ok(guard)

@@ -20,10 +20,10 @@ const CPUS: &str = "2";
 /// An emulator copies byte by byte where the processor says that `rep movsb` is fast.
 const CPU: &str = "max,-erms,-fsrm";
 /// The kernel switches the machine off when it fails or hangs, and keeps its own words few until then.
-/// The rest is for the emulator's sake: an emulated clock is distrusted and a device read instead, each time; page tables
-/// of five levels take longer to walk; memory is cleared again that the host has cleared; and what a
-/// program runs at another address each time is translated each time, which takes longer than to run
-/// it.
+/// The rest is for the emulator's sake: an emulated clock is distrusted and a device read instead, each
+/// time; page tables of five levels take longer to walk; memory is cleared again that the host has
+/// cleared; and what a program runs at another address each time is translated each time, which takes
+/// longer than to run it.
 const ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 softlockup_panic=1 watchdog_thresh=60 \
                          mitigations=off tsc=reliable no5lvl init_on_alloc=0 norandmaps";
 /// How often the machine is looked after.

@@ -116,6 +116,11 @@ pub(super) struct Forged {
 }
 
 impl Forged {
+    /// How many were answered.
+    pub(super) fn answered(&self) -> u64 {
+        self.report.answered
+    }
+
     /// Checks how many SYNs were sent, and how many of them answered.
     pub(super) fn expect(&self, sent: u64, answered: u64) -> Result<()> {
         ensure!(

@@ -1,28 +1,24 @@
 //! What leads from an address at a gateway to a source.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
-use flowguard_tests::{config::Config, guard::Guard, lab::Lab, lan::Lan};
+use flowguard_tests::{config::Config, lab::Lab, lan::Lan};
 
-use super::{NEWCOMERS, ROOM, identities::SETTING, is_announced};
+use super::{
+    NEWCOMERS, ROOM,
+    identities::{SETTING, SMALL},
+    is_announced,
+};
+use crate::gateway::{self, A, B, GATEWAY, IMPATIENT};
 
-/// The kernel's table as small as can be, and a gateway.
-const SMALL: &str = "[kernel]\nmax_identities = 64\n[gateway]\ninterfaces = [\"gw0\"]\n";
 /// As many as there are newcomers.
 const CROWD: &str = "10.80.4.0-10.80.6.127";
-/// Shorter than a SYN waits for its first retransmission.
-const IMPATIENT: Duration = Duration::from_millis(300);
 
 #[test]
 fn addresses_beyond_the_table_of_a_gateway_are_counted_and_not_judged() -> Result<()> {
-    const A: (&str, &str) = ("10.80.1.1", "addr:10.80.1.1");
-    const B: (&str, &str) = ("10.80.1.2", "addr:10.80.1.2");
     let lab = Lab::new()?;
     let sink = lab.sink()?;
-    let lan = Lan::new(&lab, "gw0")?;
-    let guard = Guard::start(&lab, &Config::observe(&lab).extra(SMALL))?;
-    guard.await_hook("gateway gw0 (native)")?;
+    let lan = Lan::new(&lab, GATEWAY)?;
+    let guard = gateway::start(&lab, Config::observe(&lab).extra(SMALL), "native")?;
     let (a, b) = (lan.client(&[A.0]), lan.client(&[B.0]));
     guard.ok(&["block", A.1])?;
     b.run()?.all_connected(1)?;

@@ -8,7 +8,8 @@ use flowguard_tests::{
 use super::{Crowd, NEWCOMERS, ROOM, TOLD, is_announced};
 use crate::{GAMES, WWW};
 
-const SMALL: &str = "[kernel]\nmax_identities = 64\n";
+/// The tables as small as can be.
+pub(super) const SMALL: &str = "[kernel]\nmax_identities = 64\n";
 /// What an operator raises.
 pub(super) const SETTING: &str = "kernel.max_identities";
 

@@ -16,7 +16,7 @@ use flowguard_tests::{
     wait::SOON,
 };
 
-use super::{A, B, GATEWAY, ONE_RETRANSMISSION, await_gateway, start};
+use super::{A, B, GATEWAY, IMPATIENT, ONE_RETRANSMISSION, await_gateway, start};
 
 /// An address of IPv6, its prefix, and where it sends.
 const SIX: (&str, &str, &str) = (
@@ -24,8 +24,6 @@ const SIX: (&str, &str, &str) = (
     "addr:2001:db8:80:1::/64",
     "2001:db8:1::1",
 );
-/// Shorter than a SYN waits for its first retransmission.
-const IMPATIENT: Duration = Duration::from_millis(300);
 
 fn a_blocked_address_is_dropped(mode: &str) -> Result<()> {
     let lab = Lab::new()?;
