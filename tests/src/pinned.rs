@@ -1,8 +1,13 @@
 //! The pinned maps of a guard, for a test that takes the place of its dead daemon: it makes the
-//! verdicts and the policy, and takes the events in.
+//! verdicts and the policy, and takes the events in. And its pinned links.
+
+use std::fs;
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{Array, HashMap, Map, MapData, RingBuf};
+use aya::{
+    maps::{Array, HashMap, Map, MapData, RingBuf},
+    programs::links::PinnedLink,
+};
 use flowguard_common::{
     event::Event,
     names::{MAP_BANK, MAP_EVENTS, MAP_SETTINGS, MAP_VERDICTS},
@@ -87,4 +92,19 @@ impl Pinned {
         }
         Ok(events)
     }
+}
+
+/// Opens all links of the guard that is pinned in a lab, as somebody does who lists them.
+///
+/// # Errors
+/// When there are none.
+pub fn links(lab: &Lab) -> Result<Vec<PinnedLink>> {
+    let folder = lab.pins().join("links");
+    fs::read_dir(&folder)
+        .with_context(|| folder.display().to_string())?
+        .map(|entry| {
+            let path = entry?.path();
+            PinnedLink::from_pin(&path).with_context(|| path.display().to_string())
+        })
+        .collect()
 }

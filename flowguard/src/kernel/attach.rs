@@ -1,6 +1,6 @@
 //! What is attached where: cgroup links once, devices as they come and go.
 
-use std::{collections::BTreeMap, fs, fs::File, io, os::fd::AsFd as _, path::Path};
+use std::{collections::BTreeMap, fs::File, os::fd::AsFd as _, path::Path};
 
 use aya::{
     Ebpf, TestRun as _,
@@ -14,10 +14,11 @@ use flowguard_common::{
 use super::{
     KernelError, Pins,
     device::{self, EdgeMethod},
+    link,
     netdev::XdpMode,
     programs::{self, Hook, Role, Site},
     steps::{Step, reached},
-    sys, xdp,
+    sys,
 };
 use crate::identity::cgroup::cgroup_id;
 
@@ -217,9 +218,9 @@ impl Hooks {
     pub fn gone(&mut self, ifindex: u32) -> Result<(), KernelError> {
         self.devices.remove(&ifindex);
         for (hook, ..) in programs::at_devices() {
-            unpin(&self.pins.device(hook.program, ifindex))?;
+            link::end(&self.pins.device(hook.program, ifindex))?;
         }
-        xdp::detach(&self.pins.device(PROG_GATEWAY, ifindex))
+        link::end(&self.pins.device(PROG_GATEWAY, ifindex))
     }
 
     /// Detaches from a device that is to be left alone from now on.
@@ -260,7 +261,7 @@ fn to_cgroup(
             return sys::link_update(link.as_fd(), program.as_fd()).map_err(failed);
         }
         // Another cgroup is to be guarded from now on, or that one was removed.
-        unpin(&pin)?;
+        link::end(&pin)?;
     }
     let cgroup = File::open(cgroup).map_err(failed)?;
     let link = cgroup_link(program, cgroup).map_err(|source| KernelError::Attach {
@@ -299,17 +300,5 @@ pub(super) fn attach_error(
         program,
         target: target.to_owned(),
         source: Box::new(source),
-    }
-}
-
-pub(super) fn unpin(path: &Path) -> Result<(), KernelError> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(KernelError::File {
-            action: "remove",
-            path: path.to_path_buf(),
-            source,
-        }),
     }
 }

@@ -9,11 +9,7 @@ use aya::programs::{
 };
 use nix::errno::Errno;
 
-use super::{
-    KernelError,
-    attach::{attach_error, unpin},
-    programs, sys,
-};
+use super::{KernelError, attach::attach_error, link, programs, sys};
 
 /// Priority of our filter where TCX is missing: how we find it again. Few use numbers this low,
 /// and an earlier filter that ends the chain would hide packets from us.
@@ -51,7 +47,7 @@ pub(super) fn attach(
         }
         EdgeMethod::Clsact => {
             attach_clsact(program, name, way, device)?;
-            unpin(pin)
+            link::end(pin)
         }
     }
 }
@@ -71,7 +67,7 @@ fn attach_tcx(
             return Ok(());
         }
         // The link died with a device that had this index before.
-        unpin(pin)?;
+        link::end(pin)?;
     }
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let link: FdLink = program
@@ -127,7 +123,7 @@ pub(super) fn replace_link(
     let fd = program.fd().map_err(programs::refused(name))?;
     let updated = sys::obj_get(pin).and_then(|link| sys::link_update(link.as_fd(), fd.as_fd()));
     match updated {
-        Err(error) if error.raw_os_error() == Some(Errno::ENOLINK as i32) => unpin(pin),
+        Err(error) if error.raw_os_error() == Some(Errno::ENOLINK as i32) => link::end(pin),
         updated => updated.map_err(|error| attach_error(name, &pin.display().to_string(), error)),
     }
 }

@@ -17,7 +17,7 @@ use std::{
 use aya::maps::{Map, MapData, MapError};
 use flowguard_common::{CONTRACT, OLDEST_CONTRACT, names::MAP_CONTRACT};
 
-use super::{KernelError, Pins, raw::RawMap};
+use super::{KernelError, Pins, link, raw::RawMap};
 
 /// How the folders' names begin; the number follows.
 const PREFIX: &str = "maps-";
@@ -281,7 +281,11 @@ impl Pins {
     /// Removes all pins and the folders; the kernel frees what nobody holds any more. How many
     /// links and maps there were.
     pub(super) fn remove(&self) -> Result<(usize, usize), KernelError> {
-        let links = remove_folder(&self.dir().join("links"))?;
+        let links = self.links()?;
+        for name in &links {
+            link::end(&self.link(name))?;
+        }
+        remove_folder(&self.dir().join("links"))?;
         let mut maps = 0;
         // The newest first: until the last one goes, those that count are found.
         let Generations { live, leftover } = self.generations()?;
@@ -307,7 +311,7 @@ impl Pins {
         if self.dir().exists() {
             fs::remove_dir(self.dir()).map_err(failed(self.dir().to_path_buf()))?;
         }
-        Ok((links, maps))
+        Ok((links.len(), maps))
     }
 }
 

@@ -15,6 +15,7 @@ mod events;
 mod fallback;
 mod gateway;
 mod generation;
+mod link;
 mod loader;
 mod log;
 mod maps;

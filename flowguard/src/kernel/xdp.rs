@@ -10,7 +10,8 @@ use nix::errno::Errno;
 
 use super::{
     KernelError,
-    attach::{attach_error, unpin},
+    attach::attach_error,
+    link,
     netdev::{self, XdpMode},
     programs, sys,
 };
@@ -36,16 +37,25 @@ pub(super) fn attach(
             (Ok(()), Some(mode)) if suits(wanted, mode) => return Ok(mode),
             // It died with a device that had this index before, or is to run in another way: a
             // device runs one program, in one way, so the old one has to go first.
-            _ => detach(pin)?,
+            _ => link::end(pin)?,
         }
     }
     let (link, mode) = match wanted {
-        GatewayMode::Native => (link(program, ifindex, XdpMode::Native), XdpMode::Native),
-        GatewayMode::Generic => (link(program, ifindex, XdpMode::Generic), XdpMode::Generic),
-        GatewayMode::Auto => match link(program, ifindex, XdpMode::Native) {
+        GatewayMode::Native => (
+            attach_link(program, ifindex, XdpMode::Native),
+            XdpMode::Native,
+        ),
+        GatewayMode::Generic => (
+            attach_link(program, ifindex, XdpMode::Generic),
+            XdpMode::Generic,
+        ),
+        GatewayMode::Auto => match attach_link(program, ifindex, XdpMode::Native) {
             Err(error) if !is_taken(&error) => {
                 tracing::info!(device, %error, "no native XDP: in the kernel's network stack instead");
-                (link(program, ifindex, XdpMode::Generic), XdpMode::Generic)
+                (
+                    attach_link(program, ifindex, XdpMode::Generic),
+                    XdpMode::Generic,
+                )
             }
             native => (native, XdpMode::Native),
         },
@@ -74,7 +84,7 @@ pub(super) fn suits(wanted: GatewayMode, mode: XdpMode) -> bool {
     }
 }
 
-fn link(program: &mut Xdp, ifindex: u32, mode: XdpMode) -> Result<FdLink, ProgramError> {
+fn attach_link(program: &mut Xdp, ifindex: u32, mode: XdpMode) -> Result<FdLink, ProgramError> {
     let mode = match mode {
         XdpMode::Native => AyaMode::Driver,
         XdpMode::Generic => AyaMode::Skb,
@@ -95,16 +105,4 @@ fn is_taken(error: &ProgramError) -> bool {
     [Errno::EBUSY, Errno::EEXIST]
         .map(|errno| Some(errno as i32))
         .contains(&io_error.raw_os_error())
-}
-
-/// Takes the program of a pinned link off its device, at once; none there is well.
-pub(super) fn detach(pin: &Path) -> Result<(), KernelError> {
-    if pin.exists() {
-        let detached = sys::obj_get(pin).and_then(|link| sys::link_detach(link.as_fd()));
-        if let Err(error) = detached {
-            // Of a device that is gone; the pin's end is the link's end in any case.
-            tracing::debug!(%error, pin = %pin.display(), "detaching");
-        }
-    }
-    unpin(pin)
 }

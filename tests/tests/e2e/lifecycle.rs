@@ -14,6 +14,7 @@ use flowguard_tests::{
     expect::totals,
     guard::Guard,
     lab::Lab,
+    pinned::links,
     process::run,
     users::User,
     wait::{SOON, until},
@@ -165,6 +166,30 @@ fn detach_removes_everything() -> Result<()> {
     games.count(3).run()?.all_connected(3)?;
     guard.expect_attempts(GAMES.1, "direct", 3)?;
     Ok(())
+}
+
+#[test]
+fn detach_is_in_force_at_once_whoever_has_a_link_open() -> Result<()> {
+    let lab = Lab::new()?;
+    let sink = lab.sink()?;
+    let web = Container::new(&lab, "web", "fge0")?;
+    let mut guard = Guard::start(&lab, &Config::observe(&lab))?;
+    guard.await_identity("container:web", "edge fge0")?;
+    let www = lab.client(User::named(WWW.0)?)?;
+    for source in [WWW.1, "container:web"] {
+        guard.ok(&["block", source])?;
+    }
+    for client in [&www, &web.client()] {
+        client.run()?.all_refused(1)?;
+    }
+    guard.terminate()?;
+    let open = links(&lab)?;
+    guard.ok(&["detach"])?;
+    for client in [www, web.client(), web.hidden_client()] {
+        client.run()?.all_connected(1)?;
+    }
+    drop(open);
+    sink.expect_accepted(3)
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! When maps of another layout take over: every program has to change to them, and no other may stay.
 
-use std::{collections::BTreeSet, os::fd::AsFd as _};
+use std::collections::BTreeSet;
 
 use flowguard_common::{names::MAP_EDGES, source::Edge};
 
@@ -8,12 +8,12 @@ use super::{
     super::{
         KernelError, device,
         generation::Generation,
+        link,
         programs::{self, Site},
         raw::value_of,
         steps::{Step, reached},
-        sys,
     },
-    Hooks, unpin,
+    Hooks,
 };
 
 impl Hooks {
@@ -71,13 +71,7 @@ impl Hooks {
             if self.loaded.iter().any(|hook| hook.program == program) {
                 continue;
             }
-            let path = self.pins.link(&pin);
-            let detached = sys::obj_get(&path).and_then(|link| sys::link_detach(link.as_fd()));
-            if let Err(error) = detached {
-                // Of a device that is gone; or a kernel that detaches when the pin goes.
-                tracing::debug!(%error, pin, "detaching");
-            }
-            unpin(&path)?;
+            link::end(&self.pins.link(&pin))?;
         }
         Ok(())
     }
