@@ -20,7 +20,11 @@ use crate::{
     feature,
     place::Place,
     process::{Finished, Job},
+    wait::patience,
 };
+
+/// Who waits less was refused at once, milliseconds.
+const AT_ONCE_MS: f64 = 5.0;
 
 /// What became of a client's connections.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,6 +65,21 @@ impl Outcome {
     /// When that is not so.
     pub fn all_refused(&self, count: u64) -> Result<()> {
         self.split(0, count)
+    }
+
+    /// Like [`Outcome::all_refused`], and that the client did not have to wait for it.
+    ///
+    /// # Errors
+    /// When that is not so.
+    pub fn all_refused_at_once(&self, count: u64) -> Result<()> {
+        self.all_refused(count)?;
+        let limit_ms = AT_ONCE_MS * f64::from(patience()?);
+        // The median, since a busy machine may put any single attempt aside for a while.
+        ensure!(
+            self.median_ms < limit_ms,
+            "expected to be refused within {limit_ms} ms, got {self:?}"
+        );
+        Ok(())
     }
 
     /// Checks that there was nobody at the other end, and how many attempts there were.

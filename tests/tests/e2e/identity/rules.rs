@@ -29,7 +29,10 @@ action = "block"
 for = "1h"
 "#;
 
-/// A guard under these rules, after five connections each of www-data, of games with the package
+/// As many connections as the rules are about: the verdict comes after the last of them.
+const CONNECTIONS: u64 = 3;
+
+/// A guard under these rules, after [`CONNECTIONS`] each of www-data, of games with the package
 /// "cheap", and of backup with another.
 fn guard(lab: &Lab) -> Result<Guard<'_>> {
     let table = lab.dir().join("tenants.csv");
@@ -44,9 +47,9 @@ fn guard(lab: &Lab) -> Result<Guard<'_>> {
     )?;
     for (user, _) in [WWW, GAMES, BACKUP] {
         lab.client(User::named(user)?)?
-            .count(5)
+            .count(CONNECTIONS)
             .run()?
-            .all_connected(5)?;
+            .all_connected(CONNECTIONS)?;
     }
     guard.await_verdict(GAMES.1, Some("block"))?;
     Ok(guard)
@@ -85,7 +88,7 @@ fn the_history_knows_packages() -> Result<()> {
     let lab = Lab::new()?;
     let _sink = lab.sink()?;
     let mut guard = guard(&lab)?;
-    guard.expect_attempts(BACKUP.1, "direct", 5)?;
+    guard.expect_attempts(BACKUP.1, "direct", CONNECTIONS)?;
     guard.terminate()?;
     let config = guard.config().to_str().context("a path")?;
     let replayed: Replayed = guard.json(&["policy", "replay", config, "--json"])?;
@@ -101,7 +104,7 @@ fn the_history_knows_packages() -> Result<()> {
     }
     let mut attempts = measured.iter().filter(|line| line.what == "attempts");
     let one = attempts.next().context("no attempts were measured")?;
-    assert_eq!(one.p50, 5, "{one:?}");
-    assert!(attempts.all(|line| line.p50 == 5), "{measured:?}");
+    assert_eq!(one.p50, CONNECTIONS, "{one:?}");
+    assert!(attempts.all(|line| line.p50 == CONNECTIONS), "{measured:?}");
     Ok(())
 }
