@@ -98,7 +98,7 @@ pub const MPTCP: Feature = Feature {
 
 /// A tenant's own nftables see what leaves its devices.
 pub const NETDEV_EGRESS: Feature = Feature {
-    name: "the netdev egress hook of nftables",
+    name: "netdev egress hook of nftables",
     since: (5, 16),
     probe: || {
         let rules = "add table netdev t\nadd chain netdev t c { type filter hook egress device lo priority 0; }";
