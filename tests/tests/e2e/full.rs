@@ -23,6 +23,19 @@ const NEWCOMERS: u64 = 10 * ROOM;
 /// How soon an operator must be told.
 const TOLD: Duration = Duration::from_secs(10);
 
+/// How full a table is.
+fn usage_of(guard: &Guard<'_>, table: &str) -> Result<TableUse> {
+    let usage = guard.status()?.tables.get(table).copied();
+    usage.with_context(|| format!("the status has no table {table}"))
+}
+
+/// Checks that nobody took an id of a source who cannot be led to it.
+fn no_more_sources_than(guard: &Guard<'_>, most: u64) -> Result<()> {
+    let sources = usage_of(guard, "sources")?;
+    ensure!(sources.used <= most, "{sources:?}");
+    Ok(())
+}
+
 /// Waits until the status counts that a table is full and somebody found no room, and a warning
 /// names the setting to change.
 fn is_announced(guard: &Guard<'_>, table: &str, setting: &str) -> Result<TableUse> {

@@ -1,19 +1,15 @@
 //! `cargo xtask vm`: the end-to-end tests on other kernels than this machine's, in virtual
 //! machines.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 
 mod boot;
 mod choice;
 mod kernels;
+mod machines;
 mod packages;
 mod programs;
 mod results;
@@ -30,16 +26,9 @@ use self::{
     verifier::Record,
 };
 use crate::{
-    out, paths,
+    out,
     setup::{self, CoreChoice, Needs},
 };
-
-/// By how much an emulated machine may be slower than one that is not, where it matters to a test.
-const PATIENCE: u32 = 8;
-/// Machines for the tests of a kernel: where one dies, the next goes on. An emulator makes mistakes of
-/// its own, such as flags of the processor that are a pointer (QEMU 7.2, once in an hour with Linux
-/// 6.12). What kills the kernel by itself does so in each of them.
-const MACHINES: u32 = 3;
 
 /// Runs the end-to-end tests on Debian's kernels, in virtual machines.
 #[derive(Args, Debug)]
@@ -127,7 +116,7 @@ fn test(options: &TestOptions) -> Result<()> {
             out::say(format_args!("no test to run on Linux {kernel}"));
             continue;
         }
-        match test_on(*kernel, &archive, &programs, &choice, options) {
+        match machines::test_on(*kernel, &archive, &programs, &choice, options) {
             Ok(report) => reports.push(Tested {
                 kernel: *kernel,
                 are_all: choice.are_all && report.is_complete(),
@@ -149,76 +138,6 @@ struct Tested {
     report: Report,
     /// They are all the tests there are.
     are_all: bool,
-}
-
-/// What the machine runs: the guard's view of the kernel, then the tests.
-fn script(programs: &Programs, choice: &Choice) -> String {
-    let told = programs.tested.env();
-    let told = told.map(|(name, path)| format!("{name}='{}'", path.display()));
-    let flowguard = programs.tested.flowguard.display();
-    let tests = programs.tests.display();
-    format!(
-        "export {} FLOWGUARD_TEST_PATIENCE={PATIENCE}\n\
-         '{flowguard}' doctor --json\n\
-         # libtest tells its results in a form for programs only to who knows that it may change.\n\
-         RUSTC_BOOTSTRAP=1 '{tests}' -Z unstable-options --format=json --report-time {}\n",
-        told.join(" "),
-        choice.args()
-    )
-}
-
-/// Runs the tests on a kernel, in as many machines as it takes.
-fn test_on(
-    kernel: Kernel,
-    archive: &Path,
-    programs: &Programs,
-    choice: &Choice,
-    options: &TestOptions,
-) -> Result<Report> {
-    let image = packages::image(kernel, options.fresh)?;
-    let home = paths::target()?.join("vm").join(kernel.series());
-    let initramfs = home.join("initramfs.cpio");
-    let deadline = Instant::now() + Duration::from_secs(options.limit * 60);
-    let mut report = Report::default();
-    for machine in 1..=MACHINES {
-        let left = choice.without(&report.tests);
-        rootfs::of_kernel(archive, &image.root, &script(programs, &left), &initramfs)?;
-        let console = home.join(format!("console-{machine}.log"));
-        let reported = home.join("report.json");
-        out::say(format_args!("testing on {}", image.release));
-        let started = Instant::now();
-        let limit = deadline.saturating_duration_since(started);
-        let ended = boot::boot(&image, &initramfs, &console, &reported, limit)?;
-        fs::remove_file(&initramfs)?;
-        let text = fs::read(&reported).with_context(|| reported.display().to_string())?;
-        report.add(Report::read(&String::from_utf8_lossy(&text), kernel)?);
-        out::say(format_args!(
-            "{} of {} tests ended in {} s; the machine's own words are in {}",
-            report.ended(),
-            report.expected,
-            started.elapsed().as_secs(),
-            console.display()
-        ));
-        if report.tests.is_empty() {
-            bail!(
-                "no test was run; the machine's last words are in {}",
-                console.display()
-            );
-        }
-        if !ended {
-            out::say(format_args!(
-                "it was not done within {} minutes and was switched off",
-                options.limit
-            ));
-        }
-        if !ended || report.is_complete() {
-            break;
-        }
-        out::say(format_args!("the machine died under its tests"));
-    }
-    // A column of the table must not be about another kernel than its head says.
-    kernel.check(&image.release)?;
-    Ok(report)
 }
 
 /// Shows what was found, keeps it, and tells what is wrong.

@@ -1,12 +1,12 @@
 //! What leads from an address at a gateway to a source.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use flowguard_tests::{config::Config, lab::Lab, lan::Lan};
 
 use super::{
     NEWCOMERS, ROOM,
     identities::{SETTING, SMALL},
-    is_announced,
+    is_announced, no_more_sources_than,
 };
 use crate::gateway::{self, A, B, GATEWAY, IMPATIENT};
 
@@ -32,9 +32,6 @@ fn addresses_beyond_the_table_of_a_gateway_are_counted_and_not_judged() -> Resul
     assert_eq!(guard.expect_attempts(A.1, "direct", 10)?.denied, 10);
     assert_eq!(guard.expect_attempts(B.1, "direct", 11)?.denied, 0);
     guard.expect_sum(NEWCOMERS + 21)?;
-    // Nobody takes an id of a source who cannot be led to it.
-    let sources = guard.status()?.tables.get("sources").copied();
-    let sources = sources.context("no such table")?;
-    ensure!(sources.used <= ROOM, "{sources:?}");
+    no_more_sources_than(&guard, ROOM)?;
     sink.expect_accepted(NEWCOMERS + 11)
 }

@@ -1,11 +1,11 @@
 //! What leads to a source: uids, cgroups, namespaces.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use flowguard_tests::{
     config::Config, container::Container, guard::Guard, lab::Lab, users::User, wait::until,
 };
 
-use super::{Crowd, NEWCOMERS, ROOM, TOLD, is_announced};
+use super::{Crowd, NEWCOMERS, ROOM, TOLD, is_announced, no_more_sources_than};
 use crate::{GAMES, WWW};
 
 /// The tables as small as can be.
@@ -33,10 +33,7 @@ fn users_beyond_the_table_are_counted_and_not_judged() -> Result<()> {
     games.count(10).run()?.all_connected(10)?;
     guard.expect_attempts(GAMES.1, "direct", 11)?;
     guard.expect_sum(NEWCOMERS + 21)?;
-    // Nobody takes an id of a source who cannot be led to it.
-    let sources = guard.status()?.tables.get("sources").copied();
-    let sources = sources.context("no such table")?;
-    ensure!(sources.used <= ROOM, "{sources:?}");
+    no_more_sources_than(&guard, ROOM)?;
     sink.expect_accepted(NEWCOMERS + 11)
 }
 
@@ -84,9 +81,6 @@ fn namespaces_beyond_the_table_are_counted_and_not_judged() -> Result<()> {
     guard.expect_sum(NEWCOMERS + 11)?;
     sink.expect_accepted(1)?;
     until("the sources that found room, and no more", TOLD, || {
-        let sources = guard.status()?.tables.get("sources").copied();
-        let sources = sources.context("no such table")?;
-        ensure!(sources.used <= ROOM + 1, "{sources:?}");
-        Ok(())
+        no_more_sources_than(&guard, ROOM + 1)
     })
 }

@@ -10,7 +10,7 @@ use flowguard_tests::{
     wait::{SOON, until},
 };
 
-use super::{Crowd, NEWCOMERS, ROOM, TOLD, is_announced};
+use super::{Crowd, NEWCOMERS, ROOM, TOLD, is_announced, usage_of};
 use crate::{GAMES, WWW};
 
 const SMALL: &str = "[kernel]\nmax_sources = 64\n";
@@ -129,8 +129,7 @@ fn a_crowd_that_finds_no_room_does_not_fill_the_daemons_memory() -> Result<()> {
     // All of them may have come before the last place was taken.
     until("somebody to find no room", TOLD, || {
         crowd.users(2 * ROOM, 4)?.all_connected(4)?;
-        let sources = guard.status()?.tables.get("sources").copied();
-        let sources = sources.context("no such table")?;
+        let sources = usage_of(&guard, "sources")?;
         ensure!(sources.refused > 0, "{sources:?}");
         Ok(())
     })?;
