@@ -210,7 +210,7 @@ impl Hooks {
         Ok(())
     }
 
-    /// Forgets a device that is gone; its links died with it.
+    /// Forgets a device, and ends the links that did not die with it.
     ///
     /// # Errors
     ///
