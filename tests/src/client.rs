@@ -26,6 +26,11 @@ use crate::{
 /// Who waits less was refused at once, milliseconds.
 const AT_ONCE_MS: f64 = 5.0;
 
+/// Shorter than a SYN waits for its first retransmission.
+pub const IMPATIENT: Duration = Duration::from_millis(300);
+/// Longer than one retransmission of a SYN, which comes after a second.
+pub const ONE_RETRANSMISSION: Duration = Duration::from_millis(1_500);
+
 /// What became of a client's connections.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {

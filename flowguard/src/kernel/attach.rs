@@ -16,6 +16,7 @@ use super::{
     device::{self, EdgeMethod},
     link,
     netdev::XdpMode,
+    pins::unpin,
     programs::{self, Hook, Role, Site},
     steps::{Step, reached},
     sys,
@@ -210,7 +211,7 @@ impl Hooks {
         Ok(())
     }
 
-    /// Forgets a device, and ends the links that did not die with it.
+    /// Forgets a device that is gone; its links died with it.
     ///
     /// # Errors
     ///
@@ -218,7 +219,7 @@ impl Hooks {
     pub fn gone(&mut self, ifindex: u32) -> Result<(), KernelError> {
         self.devices.remove(&ifindex);
         for (hook, ..) in programs::at_devices() {
-            link::end(&self.pins.device(hook.program, ifindex))?;
+            unpin(&self.pins.device(hook.program, ifindex))?;
         }
         link::end(&self.pins.device(PROG_GATEWAY, ifindex))
     }
@@ -237,6 +238,9 @@ impl Hooks {
                     device::remove_filter(hook.program, way, name)?;
                 }
             }
+        }
+        for (hook, ..) in programs::at_devices() {
+            link::end(&self.pins.device(hook.program, ifindex))?;
         }
         self.gone(ifindex)
     }

@@ -17,7 +17,7 @@ use std::{
 use aya::maps::{Map, MapData, MapError};
 use flowguard_common::{CONTRACT, OLDEST_CONTRACT, names::MAP_CONTRACT};
 
-use super::{KernelError, Pins, link, raw::RawMap};
+use super::{KernelError, Pins, link, pins::unpin, raw::RawMap};
 
 /// How the folders' names begin; the number follows.
 const PREFIX: &str = "maps-";
@@ -292,24 +292,15 @@ impl Pins {
         for generation in live.iter().rev().chain(&leftover) {
             maps = maps.max(generation.remove()?);
         }
-        let failed = |path: PathBuf| {
-            |source| KernelError::File {
-                action: "remove",
-                path,
-                source,
-            }
-        };
         for name in [IN_FORCE, NEXT] {
-            let path = self.dir().join(name);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed(path)(error));
-                }
-                _ => {}
-            }
+            unpin(&self.dir().join(name))?;
         }
         if self.dir().exists() {
-            fs::remove_dir(self.dir()).map_err(failed(self.dir().to_path_buf()))?;
+            fs::remove_dir(self.dir()).map_err(|source| KernelError::File {
+                action: "remove",
+                path: self.dir().to_path_buf(),
+                source,
+            })?;
         }
         Ok((links.len(), maps))
     }

@@ -1,8 +1,8 @@
 //! How a pinned link ends, whatever it attaches to.
 
-use std::{fs, io, os::fd::AsFd as _, path::Path};
+use std::{os::fd::AsFd as _, path::Path};
 
-use super::{KernelError, sys};
+use super::{KernelError, pins::unpin, sys};
 
 /// Takes what a pinned link attached off, at once, and removes the pin; none there is well.
 ///
@@ -20,12 +20,5 @@ pub(super) fn end(pin: &Path) -> Result<(), KernelError> {
             tracing::debug!(%error, pin = %pin.display(), "detaching");
         }
     }
-    match fs::remove_file(pin) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(KernelError::File {
-            action: "remove",
-            path: pin.to_path_buf(),
-            source,
-        }),
-        _ => Ok(()),
-    }
+    unpin(pin)
 }

@@ -21,6 +21,22 @@ fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
 }
 
+/// Removes a pin, or a file beside the pins; none there is well.
+///
+/// # Errors
+///
+/// It cannot be removed.
+pub(super) fn unpin(path: &Path) -> Result<(), KernelError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(KernelError::File {
+            action: "remove",
+            path: path.to_path_buf(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Holds a guard for one process.
 #[derive(Debug)]
 #[expect(dead_code, reason = "it is held, not used")]

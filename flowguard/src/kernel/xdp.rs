@@ -40,27 +40,19 @@ pub(super) fn attach(
             _ => link::end(pin)?,
         }
     }
-    let (link, mode) = match wanted {
-        GatewayMode::Native => (
-            attach_link(program, ifindex, XdpMode::Native),
-            XdpMode::Native,
-        ),
-        GatewayMode::Generic => (
-            attach_link(program, ifindex, XdpMode::Generic),
-            XdpMode::Generic,
-        ),
-        GatewayMode::Auto => match attach_link(program, ifindex, XdpMode::Native) {
+    let mut attach_in = |mode| attach_link(program, ifindex, mode).map(|link| (link, mode));
+    let attached = match wanted {
+        GatewayMode::Native => attach_in(XdpMode::Native),
+        GatewayMode::Generic => attach_in(XdpMode::Generic),
+        GatewayMode::Auto => match attach_in(XdpMode::Native) {
             Err(error) if !is_taken(&error) => {
                 tracing::info!(device, %error, "no native XDP: in the kernel's network stack instead");
-                (
-                    attach_link(program, ifindex, XdpMode::Generic),
-                    XdpMode::Generic,
-                )
+                attach_in(XdpMode::Generic)
             }
-            native => (native, XdpMode::Native),
+            native => native,
         },
     };
-    let link = link.map_err(|error| {
+    let (link, mode) = attached.map_err(|error| {
         if is_taken(&error) {
             KernelError::XdpTaken {
                 device: device.to_owned(),

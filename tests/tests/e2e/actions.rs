@@ -5,15 +5,11 @@ mod new_destinations;
 mod redirect;
 mod sever;
 
-use std::time::Duration;
-
 use anyhow::Result;
 use flowguard_tests::{config::Config, guard::Guard, lab::Lab};
 
 /// The source of a container named `web`, and the end of its link.
 const WEB: (&str, &str) = ("container:web", "fge0");
-/// Longer than one retransmission of a SYN, which comes after a second.
-const ONE_RETRANSMISSION: Duration = Duration::from_millis(1_500);
 
 /// A guard that knows the container's edge.
 fn guard_of_web<'lab>(lab: &'lab Lab, config: &Config) -> Result<Guard<'lab>> {

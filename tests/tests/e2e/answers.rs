@@ -1,11 +1,9 @@
 //! What comes of attempts, as mail servers answer them: seen at the edge for containers, at the
 //! uplink for users of the host.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use flowguard_tests::{
-    client::Client,
+    client::{Client, IMPATIENT},
     config::Config,
     container::Container,
     guard::Guard,
@@ -20,8 +18,6 @@ use flowguard_tests::{
 use crate::WWW;
 
 const WEB: (&str, &str) = ("container:web", "fge0");
-/// Shorter than a SYN waits for its first retransmission.
-const IMPATIENT: Duration = Duration::from_millis(300);
 
 /// Sends to a sink that listens on port 25 alone, to a port that nobody listens on, and to where no
 /// answer comes from; each in both families.

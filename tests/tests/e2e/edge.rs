@@ -1,14 +1,13 @@
 //! Containers and VMs, seen at the host's end of their links.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use flowguard_tests::{config::Config, container::Container, feature, guard::Guard, lab::Lab};
+use flowguard_tests::{
+    client::ONE_RETRANSMISSION, config::Config, container::Container, feature, guard::Guard,
+    lab::Lab,
+};
 
 /// The source of a container named `web`, and the end of its link.
 const WEB: (&str, &str) = ("container:web", "fge0");
-/// Longer than one retransmission of a SYN, which comes after a second.
-const ONE_RETRANSMISSION: Duration = Duration::from_millis(1_500);
 
 #[test]
 fn a_containers_connections_are_counted_once() -> Result<()> {

@@ -5,8 +5,6 @@ mod packets;
 mod prefixes;
 mod verdicts;
 
-use std::time::Duration;
-
 use anyhow::Result;
 use flowguard_tests::{config::Config, guard::Guard, lab::Lab};
 
@@ -15,10 +13,6 @@ pub(crate) const GATEWAY: &str = "gw0";
 /// Two customers, and the sources that they are.
 pub(crate) const A: (&str, &str) = ("10.80.1.1", "addr:10.80.1.1");
 pub(crate) const B: (&str, &str) = ("10.80.1.2", "addr:10.80.1.2");
-/// Shorter than a SYN waits for its first retransmission.
-pub(crate) const IMPATIENT: Duration = Duration::from_millis(300);
-/// Longer than one retransmission of a SYN, which comes after a second.
-const ONE_RETRANSMISSION: Duration = Duration::from_millis(1_500);
 
 /// A configuration with gateways, attached in this mode.
 fn gateways(config: Config, mode: &str) -> Config {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use flowguard_tests::{
-    client::{Client, Outcome},
+    client::{Client, ONE_RETRANSMISSION, Outcome},
     config::Config,
     container::Container,
     fanout::Seed,
@@ -11,7 +11,7 @@ use flowguard_tests::{
     users::User,
 };
 
-use super::{ONE_RETRANSMISSION, WEB, guard_of_web};
+use super::{WEB, guard_of_web};
 use crate::WWW;
 
 const RULE: &str = r#"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use flowguard_tests::{
-    client::Client,
+    client::{Client, ONE_RETRANSMISSION},
     config::Config,
     container::Container,
     guard::Guard,
@@ -14,7 +14,7 @@ use flowguard_tests::{
     wait::{SOON, until},
 };
 
-use super::{ONE_RETRANSMISSION, WEB, guard_of_web};
+use super::{WEB, guard_of_web};
 use crate::{GAMES, WWW};
 
 const SMARTHOSTS: [&str; 2] = ["198.19.0.25", "2001:db8:1::25"];

@@ -1,10 +1,9 @@
 //! Connections to a port that is less guarded, or not at all, whose packets the container's own
 //! rules turn into SMTP.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use flowguard_tests::{
+    client::ONE_RETRANSMISSION,
     config::Config,
     container::Container,
     feature,
@@ -18,8 +17,6 @@ use flowguard_tests::{
 
 use super::{Root, VM, WEB, guard};
 
-/// Longer than one retransmission of a SYN, which comes after a second.
-const ONE_RETRANSMISSION: Duration = Duration::from_millis(1_500);
 /// Both families.
 const WORLD: [&str; 2] = ["198.18.0.1", "2001:db8:1::1"];
 

@@ -1,14 +1,14 @@
 //! What leads from an address at a gateway to a source.
 
 use anyhow::Result;
-use flowguard_tests::{config::Config, lab::Lab, lan::Lan};
+use flowguard_tests::{client::IMPATIENT, config::Config, lab::Lab, lan::Lan};
 
 use super::{
     NEWCOMERS, ROOM,
     identities::{SETTING, SMALL},
     is_announced, no_more_sources_than,
 };
-use crate::gateway::{self, A, B, GATEWAY, IMPATIENT};
+use crate::gateway::{self, A, B, GATEWAY};
 
 /// As many as there are newcomers.
 const CROWD: &str = "10.80.4.0-10.80.6.127";

@@ -1,16 +1,14 @@
 //! Devices.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use flowguard_tests::{config::Config, container::Container, guard::Guard, lab::Lab};
+use flowguard_tests::{
+    client::ONE_RETRANSMISSION, config::Config, container::Container, guard::Guard, lab::Lab,
+};
 
 use super::is_announced;
 
 /// Devices there is room for: the least that can be configured.
 const DEVICES: u64 = 16;
-/// Longer than one retransmission of a SYN, which comes after a second.
-const ONE_RETRANSMISSION: Duration = Duration::from_millis(1_500);
 
 #[test]
 fn devices_beyond_the_table_pass_and_get_their_turn() -> Result<()> {

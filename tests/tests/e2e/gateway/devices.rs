@@ -1,9 +1,8 @@
 //! Gateways that come, go, and belong to somebody else.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use flowguard_tests::{
+    client::IMPATIENT,
     config::Config,
     container::Container,
     feature,
@@ -90,7 +89,7 @@ fn no_count_is_lost_while_maps_are_replaced_by_larger_ones() -> Result<()> {
         let usage = guard.status()?.tables;
         ensure!(usage["edges"].capacity == room, "{usage:?}");
         ensure!(usage["addresses"].used == 2, "{usage:?}");
-        let blocked = lan.client(&[B.0]).timeout(Duration::from_millis(300));
+        let blocked = lan.client(&[B.0]).timeout(IMPATIENT);
         blocked.run()?.all_timed_out(1)?;
     }
     guard.expect_attempts(A.1, "direct", 8_000)?;

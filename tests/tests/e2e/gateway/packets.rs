@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use flowguard_tests::{
+    client::ONE_RETRANSMISSION,
     config::Config,
     expect::totals,
     lab::{Lab, UPLINK},
     lan::Lan,
 };
 
-use super::{A, B, GATEWAY, ONE_RETRANSMISSION, start};
+use super::{A, B, GATEWAY, start};
 
 /// More than the flood takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);

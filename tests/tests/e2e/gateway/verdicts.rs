@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use flowguard_tests::{
+    client::{IMPATIENT, ONE_RETRANSMISSION},
     config::{Config, FANOUT_RULE},
     lab::Lab,
     lan::Lan,
@@ -16,7 +17,7 @@ use flowguard_tests::{
     wait::SOON,
 };
 
-use super::{A, B, GATEWAY, IMPATIENT, ONE_RETRANSMISSION, await_gateway, start};
+use super::{A, B, GATEWAY, await_gateway, start};
 
 /// An address of IPv6, its prefix, and where it sends.
 const SIX: (&str, &str, &str) = (
